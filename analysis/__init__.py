@@ -1,0 +1,1 @@
+"""Records in; tables, figures and sentences out. Knows neither torch nor Ray."""

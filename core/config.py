@@ -1,0 +1,292 @@
+"""The whole configuration of one trial: nested, frozen, checked at the field, unknown keys refused.
+
+Fields are documented where they stand: what they mean, their unit, and the source of their default. `paper` values are
+those of `core.presets`. Nothing here may name a path or a machine except `CorpusConfig.root`, `FoldsConfig.file` and
+`IntensityConfig.file`, which `core.trial` replaces by content fingerprints before the trial key is made.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ComputeConfig",
+    "Config",
+    "CorpusConfig",
+    "CorpusName",
+    "FeaturesConfig",
+    "FoldsConfig",
+    "IntensityConfig",
+    "MaskingConfig",
+    "MockingjayConfig",
+    "PretrainConfig",
+    "PretrainingAudioConfig",
+    "ProbeConfig",
+    "RankingConfig",
+    "StrengthNetConfig",
+    "TrialConfig",
+]
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+
+class Config(BaseModel):
+    """Root of the config tree: immutable, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+def _read_infinity(value: object) -> object:
+    return math.inf if value in ("inf", ".inf", "infinity", "∞") else value
+
+
+Temperature = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=True),
+    BeforeValidator(_read_infinity),
+    PlainSerializer(lambda value: "inf" if math.isinf(value) else value, when_used="json"),
+]
+
+CorpusName = Literal["demo", "iemocap", "ravdess", "emodb", "table"]
+
+
+class CorpusConfig(Config):
+    """One corpus on disk."""
+
+    name: CorpusName = "demo"
+    root: Path | None = None
+    """Folder of the corpus (for `table`: the CSV file); None only for `demo`, which is rendered into the workspace."""
+    part: Literal["main", "intensity"] = "main"
+    """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models."""
+    allow_incomplete: bool = False
+    """Accept an IEMOCAP whose counts are not the published ones; every table then says so."""
+    allow_quarantined: bool = False
+    """Accept files in the ledger that are not known quirks of the published corpus."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "demo" and self.root is not None:
+            raise ValueError(f"root: the demo corpus is rendered, it has no folder (got {self.root})")
+        if self.name != "demo" and self.root is None:
+            raise ValueError(f"root: corpus {self.name!r} needs its folder")
+        if self.name != "demo" and self.part != "main":
+            raise ValueError(f"part: only the demo corpus has parts (got {self.part!r} for {self.name!r})")
+        return self
+
+
+class FoldsConfig(Config):
+    """How speakers are divided into train, validation and test."""
+
+    scheme: Literal["leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file"] = (
+        "leave-one-session-out"
+    )
+    k: int = Field(default=5, ge=3)
+    """Number of folds of `speaker-folds`."""
+    file: Path | None = None
+    """`file` only: JSON that maps fold name to its test speakers; all other speakers are training."""
+    validation: Literal["next-fold", "superb"] = "next-fold"
+    """`next-fold`: the speakers tested in the next fold (ours). `superb`: 20 % of the training utterances at random,
+    same speakers (SUPERB; leaky, and labelled so)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.scheme == "file") != (self.file is not None):
+            raise ValueError(f"file: needed by scheme 'file' and by no other (scheme {self.scheme!r}, file {self.file})")
+        return self
+
+
+class FeaturesConfig(Config):
+    """Kaldi filter banks; the defaults are those of Mockingjay's toolkit version (papers: 240 dimensions)."""
+
+    n_mels: int = Field(default=80, ge=4, le=128)
+    frame_length_ms: float = Field(default=25.0, gt=0, le=100)
+    hop_ms: float = Field(default=10.0, gt=0, le=50)
+    deltas: Literal[0, 1, 2] = 2
+    """How many orders of time derivatives are appended."""
+
+    @property
+    def dims(self) -> int:
+        return self.n_mels * (1 + self.deltas)
+
+
+class RankingConfig(Config):
+    """Relative attributes (Parikh & Grauman 2011): the labels StrengthNet learns."""
+
+    feature_set: Literal["IS09", "eGeMAPSv02"] = "IS09"
+    """openSMILE functionals (StrengthNet: IS09, 384 dimensions)."""
+    c: float = Field(default=0.01, gt=0)
+    """Weight of the violated order against the norm of the ranking direction (ours)."""
+    pairs_per_class: int = Field(default=2000, ge=10)
+    """Ordered pairs (emotional, neutral) and as many similar pairs drawn for each emotion (ours)."""
+
+
+class StrengthNetConfig(Config):
+    """StrengthNet (Liu et al., Interspeech 2022)."""
+
+    channels: tuple[int, int, int, int] = (16, 32, 64, 128)
+    lstm: int = Field(default=128, ge=1)
+    """Units per direction of each branch's BiLSTM."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    lr: float = Field(default=1e-4, gt=0)
+    batch: int = Field(default=64, ge=1)
+    max_epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=30, ge=1)
+    """Epochs without a better validation loss before training stops."""
+    crop_s: float | None = Field(default=None, gt=0.2)
+    """Longest stretch per utterance and epoch, in seconds; None trains on whole utterances (published)."""
+    validation_speakers: int = Field(default=2, ge=1)
+    """Speakers held out of the fit to stop by (ours: the paper's split is by utterance)."""
+
+
+class IntensityConfig(Config):
+    """Where each frame's emotional intensity comes from."""
+
+    source: Literal["strengthnet", "external"] = "strengthnet"
+    fit: CorpusConfig | None = CorpusConfig(name="demo", part="intensity")
+    """`strengthnet` only: the corpus whose labels the model learns. Where it is also the corpus that is scored, two
+    models are fitted on disjoint halves of its speakers and each scores the other half (ours)."""
+    file: Path | None = None
+    """`external` only: CSV `file_path,score`, scores separated by spaces."""
+    hop_ms: float | None = Field(default=None, gt=0)
+    """`external` only: hop of the imported scores."""
+    control: Literal["none", "loudness", "shuffled", "inverse"] = "none"
+    """A deliberately uninformed track in place of the source's: log energy, the source shuffled in time within each
+    utterance, or its negative."""
+    ranking: RankingConfig = RankingConfig()
+    strengthnet: StrengthNetConfig = StrengthNetConfig()
+    seed: int = Field(default=0, ge=0)
+    """Seed of the intensity model: one track serves all trials."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.source == "external") != (self.file is not None and self.hop_ms is not None):
+            raise ValueError("file, hop_ms: both are needed by source 'external' and by no other")
+        if self.source == "strengthnet" and self.fit is None:
+            raise ValueError("fit: source 'strengthnet' needs the corpus it learns from")
+        return self
+
+
+class PretrainingAudioConfig(Config):
+    """What the upstream hears before the probe."""
+
+    source: Literal["fold", "external", "transductive"] = "fold"
+    """`fold`: only the train part, one upstream per fold. `external`: another corpus. `transductive`: all audio of the
+    evaluated corpus, the test part's included; every table says so."""
+    corpus: CorpusConfig | None = None
+    """`external` only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.source == "external") != (self.corpus is not None):
+            raise ValueError(f"corpus: needed by source 'external' and by no other (source {self.source!r})")
+        return self
+
+
+class MaskingConfig(Config):
+    """Which frames are hidden."""
+
+    policy: Literal["random", "ems"] = "ems"
+    ratio: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the valid frames that is really hidden (realised, not nominal)."""
+    span: int = Field(default=7, ge=1, le=200)
+    """Length of one hidden span, in feature frames."""
+    temperature: Temperature | None = 1.0
+    """`ems` only: span starts are drawn with probability ∝ exp(z/temperature); `inf` is random masking."""
+    zero: float = Field(default=0.8, ge=0, le=1)
+    """Share of utterances whose hidden frames become zero (published: 80 %)."""
+    replace: float = Field(default=0.1, ge=0, le=1)
+    """Share of utterances whose hidden frames are replaced by other spans (published: 10 %); the rest is left as is."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.policy == "ems") != (self.temperature is not None):
+            raise ValueError(f"temperature: needed by policy 'ems' and by no other (policy {self.policy!r})")
+        if self.zero + self.replace > 1:
+            raise ValueError(f"zero + replace: {self.zero + self.replace} is over 1")
+        return self
+
+
+class MockingjayConfig(Config):
+    """Mockingjay (Liu et al., ICASSP 2020), post-LN Transformer encoder over acoustic frames."""
+
+    hidden: int = Field(default=768, ge=8)
+    layers: int = Field(default=3, ge=1)
+    heads: int = Field(default=12, ge=1)
+    ffn: int = Field(default=3072, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    stack: int = Field(default=1, ge=1, le=10)
+    """Consecutive frames joined into one position (Mockingjay's downsampling); masking stays on the frame grid."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"heads: {self.heads} does not divide hidden {self.hidden}")
+        if self.hidden % 2:
+            raise ValueError(f"hidden: {self.hidden} is odd, sinusoidal positions need an even width")
+        return self
+
+
+class PretrainConfig(Config):
+    """The pre-training loop (defaults: the toolkit version of Mockingjay)."""
+
+    steps: int = Field(default=1_000_000, ge=1)
+    batch: int = Field(default=16, ge=1)
+    """Utterances per optimizer step."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Utterances per forward pass; None: the whole batch at once. Gradients are accumulated."""
+    max_frames: int = Field(default=1500, ge=20)
+    """Longer utterances are cropped to this many frames, at a start drawn per step."""
+    min_frames: int = Field(default=200, ge=10)
+    """Shorter utterances are left out of pre-training and counted in the record."""
+    lr: float = Field(default=2e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.07, ge=0, lt=1)
+    """Share of the steps with linearly rising learning rate; it falls linearly to zero after."""
+    clip: float = Field(default=5.0, gt=0)
+    """Largest gradient norm."""
+    report_every: int = Field(default=1000, ge=1)
+    """Steps between two reported losses."""
+    checkpoint_every: int = Field(default=5000, ge=1)
+    """Steps between two checkpoints."""
+
+
+class ProbeConfig(Config):
+    """SUPERB's emotion head on frozen features."""
+
+    projection: int = Field(default=256, ge=1)
+    steps: int = Field(default=30_000, ge=1)
+    batch: int = Field(default=32, ge=1)
+    lr: float = Field(default=1e-4, gt=0)
+    evaluate_every: int = Field(default=500, ge=1)
+    """Steps between two looks at the validation part; the best of them (first on ties) is tested."""
+    select_by: Literal["ua", "wa"] = "ua"
+
+
+class ComputeConfig(Config):
+    """What of the machine can change a result's last digits, and therefore belongs to the trial key."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of one trial: sums are split by thread."""
+    autocast: Literal["auto", "off"] = "auto"
+    """`auto`: bfloat16 where the device has it in hardware (CUDA), float32 elsewhere."""
+
+
+class TrialConfig(Config):
+    """One trial: one arm under one seed."""
+
+    system: Literal["ems"] = "ems"
+    upstream: Literal["mockingjay"] = "mockingjay"
+    corpus: CorpusConfig = CorpusConfig()
+    folds: FoldsConfig = FoldsConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    intensity: IntensityConfig = IntensityConfig()
+    pretraining_audio: PretrainingAudioConfig = PretrainingAudioConfig()
+    masking: MaskingConfig = MaskingConfig()
+    mockingjay: MockingjayConfig = MockingjayConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    probe: ProbeConfig = ProbeConfig()
+    compute: ComputeConfig = ComputeConfig()
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,1 @@
+"""Disk → checked Manifest → Folds."""

@@ -1,0 +1,171 @@
+"""What a finished trial leaves on disk: `record.json` and `predictions.parquet`. The contract with `analysis`.
+
+Shares lie in [0, 1]. Change the layout only together with SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CorpusEntry",
+    "CostEntry",
+    "FoldMetrics",
+    "MaskEntry",
+    "MetricsEntry",
+    "ProtocolEntry",
+    "ProvenanceEntry",
+    "Record",
+    "read_predictions",
+    "read_record",
+    "write_record",
+]
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import BadInputError
+from core.store import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+Split = Literal["validation", "test"]
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CorpusEntry(Entry):
+    name: str
+    fingerprint: str
+    utterances: int
+    quarantined: dict[str, int]
+    """Reason → number of recordings set aside."""
+    classes: tuple[str, ...]
+    incomplete: str | None
+
+
+class ProtocolEntry(Entry):
+    folds: str
+    """Scheme of the folds, e.g. `leave-one-session-out`."""
+    n_folds: int
+    validation: str
+    pretraining_audio: Literal["fold", "external", "transductive"]
+    pretraining_corpus: str
+    transductive: bool
+    leaks: tuple[str, ...]
+    """Every known way in which information flows where it should not; empty when there is none."""
+
+
+class MaskEntry(Entry):
+    """The audit of what was really hidden during pre-training, over all folds."""
+
+    policy: str
+    nominal_ratio: float
+    realised_ratio: float
+    span: int
+    temperature: float | str | None
+    intensity_share: float
+    """Share of the intensity mass (minimum-shifted score) that was hidden; equals realised_ratio when uninformed."""
+    intensity_z: float
+    """Mean standardised intensity of the hidden frames (0 when uninformed)."""
+    runs: dict[str, int]
+    """Length of a contiguous hidden run in frames → how often it occurred."""
+    hidden_frames: int
+    valid_frames: int
+
+
+class FoldMetrics(Entry):
+    fold: str
+    split: Split
+    n: int
+    ua: float
+    wa: float
+    macro_f1: float
+
+
+class MetricsEntry(Entry):
+    folds: tuple[FoldMetrics, ...]
+    mean: dict[Split, dict[str, float]]
+    """split → {ua, wa, macro_f1}: mean over folds."""
+    pooled: dict[Split, dict[str, float]]
+    """split → {ua, wa, macro_f1}: all folds' predictions in one confusion matrix."""
+
+
+class CostEntry(Entry):
+    steps: int
+    frames: int
+    device_seconds: float
+
+
+class ProvenanceEntry(Entry):
+    commit: str
+    dirty: bool
+    packages: dict[str, str]
+    hardware: str
+    started: str
+    ended: str
+
+
+class Record(Entry):
+    schema_version: Literal[1] = SCHEMA_VERSION
+    trial_key: str
+    status: Literal["complete", "pruned", "failed"]
+    reason: str | None = None
+    system: str
+    upstream: str
+    arm: str
+    """Readable name of the arm, e.g. `ems r0.15 t1 s7`."""
+    arm_key: str
+    """The trial key without its seed."""
+    twin_key: str | None
+    """Arm key of the twin; None for a twin itself."""
+    seed: int
+    corpus: CorpusEntry
+    protocol: ProtocolEntry
+    config: dict[str, Any]
+    mask: MaskEntry | None = None
+    metrics: MetricsEntry | None = None
+    cost: CostEntry | None = None
+    provenance: ProvenanceEntry
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in `trials/<trial_key>/`, or None when the trial has not finished.
+
+    Raises BadInputError when the file is there but is not a record of this schema.
+    """
+    path = folder / "record.json"
+    if not path.exists():
+        return None
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadInputError(f"{path}: not a record of schema {SCHEMA_VERSION} ({place}: {first['msg']})") from error
+
+
+def write_record(folder: Path, record: Record, predictions: pd.DataFrame | None) -> None:
+    """Write `predictions.parquet` first and `record.json` last, so that a record on disk is a whole one.
+
+    Columns of `predictions`: utterance, speaker, session, fold, split, label, predicted, `score_<class>`.
+    """
+    if predictions is not None:
+        write_atomically(folder / "predictions.parquet", predictions.to_parquet(index=False))
+    write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
+
+
+def read_predictions(folder: Path, *, split: Split) -> pd.DataFrame:
+    """The per-utterance predictions of one split. Raises BadInputError when the trial left none."""
+    import pandas as pd
+
+    path = folder / "predictions.parquet"
+    if not path.exists():
+        raise BadInputError(f"{path}: no predictions; the trial is not complete")
+    return pd.read_parquet(path, filters=[("split", "=", split)])
