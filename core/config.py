@@ -29,7 +29,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 
 class Config(BaseModel):
@@ -49,6 +49,9 @@ Temperature = Annotated[
     PlainSerializer(lambda value: "inf" if math.isinf(value) else value, when_used="json"),
 ]
 
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""A path as the user's shell sees it: workers run in folders of their own."""
+
 CorpusName = Literal["demo", "iemocap", "ravdess", "emodb", "table"]
 
 
@@ -56,7 +59,7 @@ class CorpusConfig(Config):
     """One corpus on disk."""
 
     name: CorpusName = "demo"
-    root: Path | None = None
+    root: AbsolutePath | None = None
     """Folder of the corpus (for `table`: the CSV file); None only for `demo`, which is rendered into the workspace."""
     part: Literal["main", "intensity"] = "main"
     """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models."""
@@ -84,7 +87,7 @@ class FoldsConfig(Config):
     )
     k: int = Field(default=5, ge=3)
     """Number of folds of `speaker-folds`."""
-    file: Path | None = None
+    file: AbsolutePath | None = None
     """`file` only: JSON that maps fold name to its test speakers; all other speakers are training."""
     validation: Literal["next-fold", "superb"] = "next-fold"
     """`next-fold`: the speakers tested in the next fold (ours). `superb`: 20 % of the training utterances at random,
@@ -144,10 +147,10 @@ class IntensityConfig(Config):
     """Where each frame's emotional intensity comes from."""
 
     source: Literal["strengthnet", "external"] = "strengthnet"
-    fit: CorpusConfig | None = CorpusConfig(name="demo", part="intensity")
+    fit: CorpusConfig | None = None
     """`strengthnet` only: the corpus whose labels the model learns. Where it is also the corpus that is scored, two
     models are fitted on disjoint halves of its speakers and each scores the other half (ours)."""
-    file: Path | None = None
+    file: AbsolutePath | None = None
     """`external` only: CSV `file_path,score`, scores separated by spaces."""
     hop_ms: float | None = Field(default=None, gt=0)
     """`external` only: hop of the imported scores."""
@@ -158,13 +161,15 @@ class IntensityConfig(Config):
     strengthnet: StrengthNetConfig = StrengthNetConfig()
     seed: int = Field(default=0, ge=0)
     """Seed of the intensity model: one track serves all trials."""
+    threads: int = Field(default=2, ge=1)
+    """CPU threads of the fit, which runs once for all trials: sums are split by thread, so it belongs to the key."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.source == "external") != (self.file is not None and self.hop_ms is not None):
             raise ValueError("file, hop_ms: both are needed by source 'external' and by no other")
-        if self.source == "strengthnet" and self.fit is None:
-            raise ValueError("fit: source 'strengthnet' needs the corpus it learns from")
+        if (self.source == "strengthnet") != (self.fit is not None):
+            raise ValueError(f"fit: the corpus to learn from is needed by source 'strengthnet' and by no other ({self.source!r})")
         return self
 
 
@@ -282,7 +287,7 @@ class TrialConfig(Config):
     corpus: CorpusConfig = CorpusConfig()
     folds: FoldsConfig = FoldsConfig()
     features: FeaturesConfig = FeaturesConfig()
-    intensity: IntensityConfig = IntensityConfig()
+    intensity: IntensityConfig = IntensityConfig(fit=CorpusConfig(name="demo", part="intensity"))
     pretraining_audio: PretrainingAudioConfig = PretrainingAudioConfig()
     masking: MaskingConfig = MaskingConfig()
     mockingjay: MockingjayConfig = MockingjayConfig()
@@ -290,3 +295,13 @@ class TrialConfig(Config):
     probe: ProbeConfig = ProbeConfig()
     compute: ComputeConfig = ComputeConfig()
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        fit = self.intensity.fit
+        if fit is not None and fit.name == "demo" and self.corpus.name != "demo":
+            raise ValueError(
+                f"intensity.fit.name: the demo corpus is synthetic; name the real corpus whose labels the intensity "
+                f"model for {self.corpus.name!r} shall learn"
+            )
+        return self

@@ -1,0 +1,219 @@
+"""The demo corpus as written: who says what, how, and where the emotion lies. All of it ours; only draws, no audio.
+
+Emotion is carried by a few emphasised words: they take on their class's full change of pitch, rate and volume, the
+rest of the utterance a third of it. Sad emphasis is slower, lower and softer, so loudness is not intensity. Neutral
+utterances stress a word as well, but plainly: emphasis alone is not emotion either.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Voice", "Word", "voices", "write_script"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from core.corpora.iemocap import CLASSES
+from core.seeding import stream
+
+SEED = 2406
+
+PLAIN_SHARE = 0.35
+"""Share of the emotion that words without emphasis carry."""
+
+LONG_SILENCE = 0.25
+"""Probability that a pause between two clauses is a long one."""
+
+WRONG_WORD = 0.2
+"""Probability that an emphasised word comes from another class's words."""
+
+_UTTERANCES = {"main": 24, "intensity": 20}
+"""Per speaker; four of each class, and the rest at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """One speaker: an espeak-ng voice with habits, a room and a recording level."""
+
+    speaker: str
+    espeak: str
+    pitch: int
+    rate: int
+    range: int
+    gain: float
+    noise: float
+    """Standard deviation of the background noise, full scale 1, before `gain`."""
+    tilt: float
+    """Coefficient of the first-order filter y[t] = x[t] − tilt · x[t−1] that stands for microphone and room."""
+
+    @property
+    def session(self) -> int:
+        return int(self.speaker[3:5])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word to be stressed, or a run of words that is not."""
+
+    text: str
+    stressed: bool
+    intensity: float
+    """0–1: how much of its class's emotion these words carry; 0 throughout neutral utterances."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clause:
+    """Words said in one breath, and the silence before them, in seconds."""
+
+    words: tuple[Word, ...]
+    silence_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One utterance: the clauses, the closing silence, its labels, and its slips from the speaker's habits."""
+
+    utterance: str
+    voice: Voice
+    label: str
+    activation: float
+    valence: float
+    dominance: float
+    clauses: tuple[Clause, ...]
+    silence_s: float
+    pitch_slip: int
+    rate_slip: float
+    volume_slip: float
+
+    @property
+    def transcript(self) -> str:
+        return " ".join(" ".join(word.text for word in clause.words) + "." for clause in self.clauses)
+
+
+def _voice(speaker: str, espeak: str, habits: tuple[int, int, int], room: tuple[float, float, float]) -> Voice:
+    pitch, rate, span = habits
+    gain, noise, tilt = room
+    return Voice(
+        speaker=speaker, espeak=espeak, pitch=pitch, rate=rate, range=span, gain=gain, noise=noise, tilt=tilt
+    )
+
+
+MAIN: tuple[Voice, ...] = (
+    _voice("Ses01F", "en-us+f2", (50, 172, 50), (0.55, 0.004, 0.10)),
+    _voice("Ses01M", "en-us+m3", (46, 164, 46), (0.60, 0.006, 0.15)),
+    _voice("Ses02F", "en-gb-scotland+f1", (44, 158, 42), (0.40, 0.010, 0.30)),
+    _voice("Ses02M", "en+m1", (55, 180, 55), (0.45, 0.008, 0.25)),
+    _voice("Ses03F", "en-us-nyc+f3", (58, 186, 58), (0.65, 0.003, -0.10)),
+    _voice("Ses03M", "en-gb-x-rp+m7", (42, 152, 40), (0.70, 0.005, 0.00)),
+    _voice("Ses04F", "en-029+f4", (52, 168, 48), (0.35, 0.014, 0.40)),
+    _voice("Ses04M", "en-us+m2", (48, 176, 52), (0.38, 0.012, 0.35)),
+    _voice("Ses05F", "en-gb-x-gbclan+linda", (47, 162, 54), (0.50, 0.007, 0.20)),
+    _voice("Ses05M", "en-gb-x-gbcwmd+m5", (53, 156, 44), (0.55, 0.009, 0.05)),
+)
+"""The speakers of the part `main`: five sessions of a woman and a man each, who share a room."""
+
+_INTENSITY: tuple[Voice, ...] = (
+    _voice("Ses06F", "en-gb-x-rp+Annie", (50, 166, 50), (0.50, 0.005, 0.10)),
+    _voice("Ses06M", "en-us+adam", (50, 170, 48), (0.55, 0.006, 0.15)),
+    _voice("Ses07F", "en-us+steph", (46, 178, 54), (0.45, 0.010, 0.30)),
+    _voice("Ses07M", "en-029+m4", (54, 160, 44), (0.42, 0.009, 0.25)),
+    _voice("Ses08F", "en+belinda", (53, 174, 46), (0.60, 0.004, 0.00)),
+    _voice("Ses08M", "en-gb-scotland+m8", (47, 158, 52), (0.62, 0.007, 0.05)),
+)
+
+_WORDS: Mapping[str, Mapping[str, float]] = {
+    "ang": {"outrageous": -0.8, "disgusting": -0.9, "stupid": -0.7, "ridiculous": -0.6, "useless": -0.7, "awful": -0.8},
+    "hap": {"wonderful": 0.9, "brilliant": 0.8, "lovely": 0.8, "fantastic": 0.9, "perfect": 0.8, "delightful": 0.8},
+    "neu": {"ordinary": 0.0, "usual": 0.0, "regular": 0.0, "grey": -0.1, "recent": 0.1, "second": 0.0},
+    "sad": {"lonely": -0.7, "hopeless": -0.8, "miserable": -0.8, "broken": -0.6, "empty": -0.5, "painful": -0.7},
+}
+"""Adjectives and their valence, −1 to 1."""
+
+_CLAUSES = (
+    "we talked about that {} letter",
+    "they showed me the {} garden again",
+    "it was a {} evening at the station",
+    "my brother had a {} week",
+    "you never told me about the {} meeting",
+    "she gave us a {} answer",
+    "that was the {} part of the story",
+    "this {} house belongs to my aunt",
+    "he brought his {} dog along",
+    "the {} journey took all day",
+    "I keep thinking of that {} song",
+    "nobody expected such a {} {} morning",
+    "what a {} and {} idea",
+    "the {} door and the {} window",
+)
+
+_ACTIVATION = {"ang": 1.5, "hap": 1.0, "neu": -0.3, "sad": -1.3}
+_VALENCE = {"ang": -0.8, "hap": 0.8, "neu": 0.0, "sad": -0.6}
+_DOMINANCE = {"ang": 1.2, "hap": 0.4, "neu": 0.0, "sad": -1.0}
+
+
+def voices(part: Literal["main", "intensity"]) -> tuple[Voice, ...]:
+    """The speakers of a part; the two parts share neither speaker nor espeak-ng voice."""
+    return MAIN if part == "main" else _INTENSITY
+
+
+def write_script(part: Literal["main", "intensity"]) -> tuple[Line, ...]:
+    """Every utterance of a part, by speaker; the same on every call."""
+    return tuple(line for voice in voices(part) for line in _write_speaker(voice, _UTTERANCES[part]))
+
+
+def _write_speaker(voice: Voice, count: int) -> list[Line]:
+    rng = stream(SEED, "demo-labels", voice.speaker)
+    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=count - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
+    rng.shuffle(labels)
+    return [_write_line(voice, number, str(label)) for number, label in enumerate(labels)]
+
+
+def _write_line(voice: Voice, number: int, label: str) -> Line:
+    dialog, gender = f"Ses{voice.session:02d}F_impro{1 + number % 2:02d}", voice.speaker[-1]
+    utterance = f"{dialog}_{gender}{number // 2:03d}"
+    rng = stream(SEED, "demo-line", utterance)
+    strength = 0.0 if label == "neu" else float(rng.uniform(0.25, 1.0))
+    valences: list[float] = []
+    clauses = tuple(
+        _write_clause(rng, label, strength=strength, first=index == 0, valences=valences)
+        for index in range(1 + int(rng.random() < 0.6))
+    )
+    said = 0.6 * (0.4 + 0.6 * strength) * _VALENCE[label] + 0.4 * float(np.mean(valences))
+    felt = 0.4 + 0.6 * strength
+    return Line(
+        utterance=utterance,
+        voice=voice,
+        label=label,
+        activation=_rate(rng, felt * _ACTIVATION[label]),
+        valence=_rate(rng, 2 * said),
+        dominance=_rate(rng, felt * _DOMINANCE[label]),
+        clauses=clauses,
+        silence_s=float(rng.uniform(0.2, 0.6)),
+        pitch_slip=int(rng.integers(-5, 6)),
+        rate_slip=float(rng.uniform(0.92, 1.08)),
+        volume_slip=float(rng.uniform(0.8, 1.2)),
+    )
+
+
+def _write_clause(
+    rng: np.random.Generator, label: str, *, strength: float, first: bool, valences: list[float]
+) -> Clause:
+    """One clause; the valence of each emphasised word is appended to `valences`."""
+    pieces = str(rng.choice(_CLAUSES)).split("{}")
+    words = [Word(text=pieces[0].strip(), stressed=False, intensity=PLAIN_SHARE * strength)]
+    for piece in pieces[1:]:
+        source = str(rng.choice([other for other in CLASSES if other != label])) if rng.random() < WRONG_WORD else label
+        chosen = str(rng.choice(list(_WORDS[source])))
+        valences.append(_WORDS[source][chosen])
+        words.append(Word(text=chosen, stressed=True, intensity=strength))
+        words.append(Word(text=piece.strip(), stressed=False, intensity=PLAIN_SHARE * strength))
+    long = not first and rng.random() < LONG_SILENCE
+    silence = rng.uniform(0.8, 1.6) if long else rng.uniform(0.15, 0.45)
+    return Clause(words=tuple(word for word in words if word.text), silence_s=float(silence))
+
+
+def _rate(rng: np.random.Generator, value: float) -> float:
+    """A label on the five-point scale, as the mean of two annotators: steps of a half."""
+    return float(np.clip(np.round(2 * (3 + value + rng.normal(0, 0.3))) / 2, 1, 5))

@@ -1,0 +1,59 @@
+"""Frozen upstream → per-layer utterance means, all that a mean-pooling linear probe can see (papers: SUPERB's head).
+
+U utterances, L layers, H hidden width.
+"""
+
+from __future__ import annotations
+
+__all__ = ["utterance_means"]
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.features import Features
+from core.models.mockingjay import Mockingjay
+from core.progress import Progress
+
+FRAMES_PER_BATCH = 24_000
+"""Frames in one forward pass; bounds memory whatever the lengths (ours)."""
+
+
+@torch.no_grad()
+def utterance_means(
+    model: Mockingjay, features: Features, *, device: torch.device, progress: Progress
+) -> NDArray[np.float32]:
+    """Mean over valid positions of every layer's output, shape (U, L, H), in the order of `features.utterances`."""
+    model = model.to(device).eval()
+    order = np.argsort(features.lengths, kind="stable")
+    means: list[NDArray[np.float32] | None] = [None] * len(order)
+    done = 0
+    while done < len(order):
+        rows = _next_rows(order[done:], features.lengths)
+        for row, mean_LH in zip(rows, _batch_means(model, features, rows, device), strict=True):
+            means[row] = mean_LH
+        done += len(rows)
+        progress("embed", done, len(order))
+    return np.stack([mean for mean in means if mean is not None])
+
+
+def _next_rows(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> NDArray[np.intp]:
+    """As many utterances, sorted by length, as fit into one padded batch; at least one."""
+    padded = lengths[order] * np.arange(1, len(order) + 1)
+    return order[: max(1, int(np.searchsorted(padded, FRAMES_PER_BATCH, side="right")))]
+
+
+def _batch_means(
+    model: Mockingjay, features: Features, rows: NDArray[np.intp], device: torch.device
+) -> NDArray[np.float32]:
+    lengths_B = features.lengths[rows]
+    fbank_BTD = np.zeros((len(rows), int(lengths_B.max()), features.dims), dtype=np.float32)
+    for place, row in enumerate(rows):
+        start = int(features.offsets[row])
+        fbank_BTD[place, : lengths_B[place]] = features.frames_at(slice(start, start + int(lengths_B[place])))
+    states, padding_BP = model.hidden_states(
+        torch.from_numpy(fbank_BTD).to(device), torch.from_numpy(lengths_B).to(device)
+    )
+    valid_BP1 = (~padding_BP)[..., None].float()
+    means = [(state * valid_BP1).sum(1) / valid_BP1.sum(1) for state in states]
+    return np.asarray(torch.stack(means, dim=1).float().cpu().numpy())

@@ -1,0 +1,1 @@
+"""The networks: upstreams, poolings, heads."""

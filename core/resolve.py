@@ -1,0 +1,116 @@
+"""From paths to content: the corpora behind a config, its trial key, its arm key and its twin."""
+
+from __future__ import annotations
+
+__all__ = ["Corpora", "arm_key", "resolve", "trial_key", "twin_of"]
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.config import CorpusConfig, IntensityConfig, TrialConfig
+from core.corpora.folds import Folds, make_folds
+from core.corpora.loading import check_launchable, load_manifest
+from core.corpora.manifest import Manifest
+from core.errors import BadInputError
+from core.identity import Json, code_version, digest
+from core.intensity.tracks import refuse_leaky_fit
+from core.progress import Progress, silent
+from core.store import Workspace
+
+TRIAL_MODULES = (
+    "core.audio", "core.batches", "core.config", "core.corpora.folds", "core.embed", "core.features",
+    "core.intensity.external", "core.intensity.ranking", "core.intensity.strengthnet", "core.intensity.tracks",
+    "core.masking", "core.metrics", "core.models.mockingjay", "core.pretrain", "core.probe", "core.resolve",
+    "core.seeding", "core.systems.ems", "core.trial", "core.units",
+)  # fmt: skip
+"""Code that can change a trial's result; its version is part of the trial key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """The checked corpora of one trial, and the folds of the evaluated one."""
+
+    evaluated: Manifest
+    heard: Manifest
+    """What the upstream is pre-trained on: the evaluated corpus itself unless the source is `external`."""
+    fit: Manifest | None
+    """What the intensity model learns from; None when scores are imported or need no model."""
+    folds: Folds
+
+
+def resolve(config: TrialConfig, workspace: Workspace, *, progress: Progress = silent) -> Corpora:
+    """Load and check every corpus the config names.
+
+    Raises CorpusError for a corpus that may not be used as it is, LeakageError for an intensity model that would learn
+    a test speaker's labels, BadInputError for settings the data cannot serve.
+    """
+
+    def checked(corpus: CorpusConfig) -> Manifest:
+        manifest = load_manifest(corpus, workspace, progress=progress)
+        check_launchable(manifest, corpus)
+        return manifest
+
+    evaluated = checked(config.corpus)
+    external = config.pretraining_audio.corpus
+    heard = checked(external) if external else evaluated
+    fit = checked(config.intensity.fit) if needs_fit(config.intensity) and config.intensity.fit else None
+    if fit is not None:
+        refuse_leaky_fit(fit, evaluated)
+    if external and heard.fingerprint == evaluated.fingerprint:
+        raise BadInputError("pretraining_audio.corpus: is the evaluated corpus; say source 'transductive' or 'fold'")
+    return Corpora(evaluated=evaluated, heard=heard, fit=fit, folds=make_folds(evaluated, config.folds))
+
+
+def needs_fit(config: IntensityConfig) -> bool:
+    """Whether a StrengthNet has to be trained for this track."""
+    return config.source == "strengthnet" and config.control != "loudness"
+
+
+def trial_key(config: TrialConfig, corpora: Corpora) -> str:
+    """Hash of everything that can change the trial's result: settings, corpus content, code; no path, no machine."""
+    return digest(_content(config, corpora))
+
+
+def arm_key(config: TrialConfig, corpora: Corpora) -> str:
+    """The trial key without its seed: what replicates share."""
+    content = _content(config, corpora)
+    del content["seed"]
+    return digest(content)
+
+
+def twin_of(config: TrialConfig) -> TrialConfig | None:
+    """The random-masking twin: everything else is the same. None for a trial that is itself a twin."""
+    if config.masking.policy == "random":
+        return None
+    masking = config.masking.model_copy(update={"policy": "random", "temperature": None})
+    return config.model_copy(update={"masking": masking})
+
+
+def _content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
+    content: dict[str, Json] = config.model_dump(mode="json")
+    content["corpus"] = corpora.evaluated.fingerprint
+    content["pretraining_audio"] = {"source": config.pretraining_audio.source, "corpus": corpora.heard.fingerprint}
+    folds = config.folds.model_dump(mode="json", exclude={"file"})
+    content["folds"] = folds | {"file": _file_hash(config.folds.file)}
+    content["intensity"] = _intensity_content(config.intensity, corpora.fit)
+    # How often a loss is written down or a checkpoint saved changes no result.
+    content["pretrain"] = config.pretrain.model_dump(mode="json", exclude={"report_every", "checkpoint_every"})
+    content["code"] = code_version(TRIAL_MODULES)
+    return content
+
+
+def _intensity_content(config: IntensityConfig, fit: Manifest | None) -> dict[str, Json]:
+    if config.source == "strengthnet" and fit is None:
+        return {"control": config.control}
+    content: dict[str, Json] = config.model_dump(mode="json", exclude={"fit", "file"})
+    return content | {"fit": fit.fingerprint if fit else None, "file": _file_hash(config.file)}
+
+
+def _file_hash(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Each system as a short chain of stages."""

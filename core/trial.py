@@ -1,0 +1,261 @@
+"""The one door: run_trial(config, …) → record."""
+
+from __future__ import annotations
+
+__all__ = ["TrialIdentity", "fail_trial", "identify", "run_trial", "trial_steps"]
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.config import TrialConfig
+from core.metrics import confusion, macro_f1, ua, wa
+from core.progress import LogMetrics, Progress, silent
+from core.provenance import commit_state, hardware, now, packages
+from core.records import (
+    CorpusEntry,
+    CostEntry,
+    FoldMetrics,
+    MaskEntry,
+    MetricsEntry,
+    ProtocolEntry,
+    ProvenanceEntry,
+    Record,
+    Split,
+    read_record,
+    write_record,
+)
+from core.resolve import Corpora, arm_key, resolve, trial_key, twin_of
+from core.store import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from core.systems.ems import StageResult
+
+SPLITS: tuple[Split, Split] = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialIdentity:
+    """What a trial is called. `arm` is readable, the keys are hashes."""
+
+    trial_key: str
+    arm: str
+    arm_key: str
+    twin_key: str | None
+
+
+def identify(config: TrialConfig, corpora: Corpora, *, arm: str | None = None) -> TrialIdentity:
+    """The trial's keys, and its readable name unless the plan gives one that tells more axes apart."""
+    twin = twin_of(config)
+    return TrialIdentity(
+        trial_key=trial_key(config, corpora),
+        arm=arm or arm_name(config),
+        arm_key=arm_key(config, corpora),
+        twin_key=arm_key(twin, corpora) if twin else None,
+    )
+
+
+def arm_name(config: TrialConfig) -> str:
+    """Readable name of the arm: policy, ratio, span, temperature, and a control track when there is one."""
+    masking = config.masking
+    temperature = "" if masking.temperature is None else f" t{masking.temperature:g}"
+    control = "" if config.intensity.control == "none" else f" {config.intensity.control}"
+    return f"{masking.policy}{control} r{masking.ratio:g} s{masking.span}{temperature}"
+
+
+def run_trial(
+    config: TrialConfig, workspace: Workspace, *, arm: str | None = None, log: LogMetrics | None = None,
+    progress: Progress = silent,
+) -> Record:  # fmt: skip
+    """Run one trial from start to end, or read its record when it is already complete."""
+    record: Record | None = None
+    for record in trial_steps(config, workspace, arm=arm, log=log, progress=progress):
+        pass
+    assert record is not None
+    return record
+
+
+def trial_steps(
+    config: TrialConfig, workspace: Workspace, *, arm: str | None = None, log: LogMetrics | None = None,
+    progress: Progress = silent,
+) -> Iterator[Record | None]:  # fmt: skip
+    """Run one trial, yielding None while under way and its record at the end.
+
+    Closing the iterator stops the trial with a checkpoint; the next call continues from it with the same result.
+    Raises NonFiniteLossError, and CorpusError, LeakageError or BadInputError for a config the data cannot serve.
+    """
+    import torch
+
+    from core.systems import ems
+
+    torch.set_num_threads(config.compute.threads)
+    started, clock = now(), time.monotonic()
+    corpora = resolve(config, workspace, progress=progress)
+    identity = identify(config, corpora, arm=arm)
+    folder = workspace.trial(identity.trial_key)
+    earlier = read_record(folder)
+    if earlier is not None and earlier.status == "complete":
+        yield earlier
+        return
+    shared = ems.prepare(config, corpora, workspace, progress=progress)
+    torch.set_num_threads(config.compute.threads)
+    result: StageResult | None = None
+    for result in ems.run(config, corpora, workspace, shared=shared, log=log or _discard, progress=progress):
+        if result is None:
+            yield None
+    assert result is not None
+    ems.write_mask_example(config, corpora, shared, folder / "mask_example.npz")
+    predictions = _predictions(corpora, result)
+    record = _record(config, corpora, identity, started).model_copy(
+        update={
+            "status": "complete",
+            "reason": None,
+            "mask": _mask_entry(config, result),
+            "metrics": measure(predictions, corpora.evaluated.classes),
+            "cost": CostEntry(
+                steps=result.steps, frames=result.frames, device_seconds=round(time.monotonic() - clock, 3)
+            ),
+            "provenance": _provenance(config, started),
+        }
+    )
+    write_record(folder, record, predictions)
+    yield record
+
+
+def fail_trial(config: TrialConfig, workspace: Workspace, *, arm: str | None, reason: str) -> Record:
+    """Write the record of a trial that ended in an error, so that the report can name the reason."""
+    corpora = resolve(config, workspace)
+    identity = identify(config, corpora, arm=arm)
+    record = _record(config, corpora, identity, now()).model_copy(update={"status": "failed", "reason": reason})
+    write_record(workspace.trial(identity.trial_key), record, None)
+    return record
+
+
+def _discard(values: object, step: int) -> None:
+    del values, step
+
+
+def _record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
+    evaluated, folds = corpora.evaluated, corpora.folds
+    reasons = [entry.reason for entry in evaluated.ledger]
+    source = config.pretraining_audio.source
+    return Record(
+        trial_key=identity.trial_key,
+        status="failed",
+        system=config.system,
+        upstream=config.upstream,
+        arm=identity.arm,
+        arm_key=identity.arm_key,
+        twin_key=identity.twin_key,
+        seed=config.seed,
+        corpus=CorpusEntry(
+            name=evaluated.corpus,
+            fingerprint=evaluated.fingerprint,
+            utterances=len(evaluated.utterances),
+            quarantined={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+            classes=evaluated.classes,
+            incomplete=evaluated.incomplete,
+        ),
+        protocol=ProtocolEntry(
+            folds=config.folds.scheme,
+            n_folds=len(folds.folds),
+            validation=config.folds.validation,
+            pretraining_audio=source,
+            pretraining_corpus=corpora.heard.corpus,
+            transductive=source == "transductive",
+            leaks=_leaks(config, corpora),
+        ),
+        config=config.model_dump(mode="json"),
+        provenance=_provenance(config, started),
+    )
+
+
+def _leaks(config: TrialConfig, corpora: Corpora) -> tuple[str, ...]:
+    leaks = []
+    if config.pretraining_audio.source == "transductive":
+        leaks.append("pre-training heard the test part's audio (without labels)")
+    if corpora.folds.leaky:
+        leaks.append("validation shares speakers with training (superb)")
+    if config.intensity.source == "external":
+        leaks.append("imported intensity scores: what their model was trained on cannot be checked")
+    return tuple(leaks)
+
+
+def _provenance(config: TrialConfig, started: str) -> ProvenanceEntry:
+    commit, dirty = commit_state()
+    return ProvenanceEntry(
+        commit=commit,
+        dirty=dirty,
+        packages=packages(),
+        hardware=hardware(config.compute.device),
+        started=started,
+        ended=now(),
+    )
+
+
+def _mask_entry(config: TrialConfig, result: StageResult) -> MaskEntry:
+    masking, audit = config.masking, result.audit
+    temperature = masking.temperature
+    return MaskEntry(
+        policy=masking.policy,
+        nominal_ratio=masking.ratio,
+        realised_ratio=audit.realised_ratio,
+        span=masking.span,
+        temperature="inf" if temperature is not None and math.isinf(temperature) else temperature,
+        intensity_share=audit.intensity_share,
+        intensity_z=audit.intensity_z,
+        runs={str(length): times for length, times in sorted(audit.runs.items())},
+        hidden_frames=audit.hidden,
+        valid_frames=audit.valid,
+    )
+
+
+def _predictions(corpora: Corpora, result: StageResult) -> pd.DataFrame:
+    """One row per (fold, split, utterance): columns as in `core.records.write_record`."""
+    import pandas as pd
+
+    classes = corpora.evaluated.classes
+    by_id = {utterance.utterance: utterance for utterance in corpora.evaluated.utterances}
+    place = {name: position for position, name in enumerate(by_id)}
+    frames = []
+    for k, fold in enumerate(corpora.folds.folds):
+        for split, part in (("validation", fold.validation), ("test", fold.test)):
+            scores = result.probe.scores_KUC[k, [place[name] for name in part]]
+            columns = {
+                "utterance": list(part),
+                "speaker": [by_id[name].speaker for name in part],
+                "session": [by_id[name].session for name in part],
+                "fold": fold.name,
+                "split": split,
+                "label": [by_id[name].label for name in part],
+                "predicted": [classes[winner] for winner in scores.argmax(-1)],
+            }
+            frames.append(pd.DataFrame(columns | {f"score_{name}": scores[:, i] for i, name in enumerate(classes)}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def measure(predictions: pd.DataFrame, classes: tuple[str, ...]) -> MetricsEntry:
+    """UA, WA and macro-F1 of each fold and split, their means over folds, and the pooled ones."""
+    folds = []
+    pooled: dict[Split, dict[str, float]] = {}
+    mean: dict[Split, dict[str, float]] = {}
+    for split in SPLITS:
+        rows = predictions[predictions["split"] == split]
+        pooled[split] = _scores(rows, classes)
+        for fold in rows["fold"].unique():
+            part = rows[rows["fold"] == fold]
+            folds.append(FoldMetrics(fold=fold, split=split, n=len(part), **_scores(part, classes)))
+        of_split = [entry for entry in folds if entry.split == split]
+        mean[split] = {name: float(np.mean([getattr(entry, name) for entry in of_split])) for name in pooled[split]}
+    return MetricsEntry(folds=tuple(folds), mean=mean, pooled=pooled)
+
+
+def _scores(rows: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, float]:
+    counts = confusion(rows["label"].tolist(), rows["predicted"].tolist(), classes)
+    return {"ua": ua(counts), "wa": wa(counts), "macro_f1": macro_f1(counts)}

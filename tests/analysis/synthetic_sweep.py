@@ -1,0 +1,216 @@
+"""A sweep of records and predictions with known truth, written through `core.records` itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.metrics import confusion, macro_f1, ua, wa
+from core.records import (
+    CorpusEntry,
+    CostEntry,
+    FoldMetrics,
+    MaskEntry,
+    MetricsEntry,
+    ProtocolEntry,
+    ProvenanceEntry,
+    Record,
+    write_record,
+)
+
+CLASSES = ("neu", "hap", "ang", "sad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticArm:
+    key: str
+    name: str
+    twin_key: str | None = None
+    recall: float = 0.6
+    """Probability of a right answer, before the speaker's own offset."""
+    ratio: float = 0.15
+    realised: float | None = None
+    span: int = 7
+    temperature: float | str | None = None
+    axes: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticSweep:
+    root: Path
+    arms: tuple[SyntheticArm, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    sessions: int = 5
+    per_class: tuple[int, ...] = (12, 10, 8, 6)
+    """Utterances per speaker and class."""
+    outcomes: dict[tuple[str, int], str] = field(default_factory=dict)
+    """(arm key, seed) → missing, failed or pruned; all others are complete."""
+    incomplete: str | None = None
+    transductive: bool = False
+    validation: str = "next-fold"
+    leaks: tuple[str, ...] = ()
+    corpus: str = "iemocap"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.root / "sweeps" / "synthetic" / "plan.json"
+
+    @property
+    def trials_root(self) -> Path:
+        return self.root / "trials"
+
+    def write(self) -> SyntheticSweep:
+        trials = []
+        for arm in self.arms:
+            for seed in self.seeds:
+                planned = {"trial_key": f"{arm.key}-{seed}", "arm": arm.name, "arm_key": arm.key}
+                trials.append(planned | {"twin_key": arm.twin_key, "seed": seed, "axes": arm.axes})
+                self._write_trial(arm, seed)
+        plan = {"schema_version": 1, "sweep": "synthetic", "definition": {"name": "synthetic"}, "trials": trials}
+        self.plan_path.parent.mkdir(parents=True, exist_ok=True)
+        self.plan_path.write_text(json.dumps(plan))
+        return self
+
+    def speakers(self) -> list[tuple[str, str]]:
+        """(session, speaker) pairs."""
+        return [(f"Ses0{s + 1}", f"Ses0{s + 1}{g}") for s in range(self.sessions) for g in "FM"]
+
+    def predictions(self, arm: SyntheticArm, seed: int) -> pd.DataFrame:
+        """Test: every utterance once, in its session's fold. Validation: the utterances of the next session."""
+        rng = np.random.default_rng([seed, *arm.key.encode()])
+        rows = []
+        for index, (session, speaker) in enumerate(self.speakers()):
+            offset = 0.15 * np.sin(3 * index)
+            for label, count in zip(CLASSES, self.per_class, strict=True):
+                for number in range(count):
+                    utterance = f"{speaker}_{label}_{number:03d}"
+                    for split, fold in (("test", index // 2), ("validation", (index // 2 - 1) % self.sessions)):
+                        right = rng.random() < np.clip(arm.recall + offset, 0, 1)
+                        predicted = label if right else CLASSES[(CLASSES.index(label) + rng.integers(1, 4)) % 4]
+                        rows.append((utterance, speaker, session, f"Ses0{fold + 1}", split, label, predicted))
+        names = ["utterance", "speaker", "session", "fold", "split", "label", "predicted"]
+        return pd.DataFrame(rows, columns=names)
+
+    def _write_trial(self, arm: SyntheticArm, seed: int) -> None:
+        outcome = self.outcomes.get((arm.key, seed), "complete")
+        if outcome == "missing":
+            return
+        predictions = self.predictions(arm, seed) if outcome == "complete" else None
+        record = self.record(arm, seed, predictions)
+        if outcome != "complete":
+            reason = {"failed": "pretrain: loss is nan at step 17", "pruned": "ASHA at step 400"}[outcome]
+            record = record.model_copy(update={"status": outcome, "reason": reason})
+        write_record(self.trials_root / f"{arm.key}-{seed}", record, predictions)
+
+    def record(self, arm: SyntheticArm, seed: int, predictions: pd.DataFrame | None) -> Record:
+        realised = arm.ratio if arm.realised is None else arm.realised
+        return Record(
+            trial_key=f"{arm.key}-{seed}",
+            status="complete",
+            system="ems",
+            upstream="mockingjay",
+            arm=arm.name,
+            arm_key=arm.key,
+            twin_key=arm.twin_key,
+            seed=seed,
+            corpus=CorpusEntry(
+                name=self.corpus,
+                fingerprint="f00d",
+                utterances=len(self.speakers()) * sum(self.per_class),
+                quarantined={"too short": 2, "unreadable": 1},
+                classes=CLASSES,
+                incomplete=self.incomplete,
+            ),
+            protocol=ProtocolEntry(
+                folds="leave-one-session-out",
+                n_folds=self.sessions,
+                validation=self.validation,
+                pretraining_audio="transductive" if self.transductive else "fold",
+                pretraining_corpus=self.corpus,
+                transductive=self.transductive,
+                leaks=self.leaks,
+            ),
+            config={"seed": seed, "masking": {"ratio": arm.ratio, "span": arm.span}},
+            mask=MaskEntry(
+                policy="ems" if arm.temperature is not None else "random",
+                nominal_ratio=arm.ratio,
+                realised_ratio=realised,
+                span=arm.span,
+                temperature=arm.temperature,
+                intensity_share=realised * (1.4 if arm.temperature is not None else 1.0),
+                intensity_z=0.5 if arm.temperature is not None else 0.0,
+                runs={str(arm.span): 3, str(2 * arm.span): 1},
+                hidden_frames=5 * arm.span,
+                valid_frames=round(5 * arm.span / realised),
+            ),
+            metrics=None if predictions is None else metrics_of(predictions),
+            cost=CostEntry(steps=1000, frames=250_000, device_seconds=12.5),
+            provenance=ProvenanceEntry(
+                commit="0123456789abcdef0123456789abcdef01234567",
+                dirty=False,
+                packages={"torch": "2.13.0", "numpy": "2.4.6"},
+                hardware="2 × CPU",
+                started="2026-11-21T05:00:00Z",
+                ended="2026-11-21T05:01:00Z",
+            ),
+        )
+
+
+def metrics_of(predictions: pd.DataFrame) -> MetricsEntry:
+    folds = []
+    for (split, fold), part in predictions.groupby(["split", "fold"]):
+        scores = _scores(part)
+        folds.append(FoldMetrics(fold=str(fold), split=split, n=len(part), **scores))
+    mean = {
+        split: {
+            name: float(np.mean([getattr(f, name) for f in folds if f.split == split]))
+            for name in ("ua", "wa", "macro_f1")
+        }
+        for split in ("validation", "test")
+    }
+    pooled = {split: _scores(predictions[predictions["split"] == split]) for split in ("validation", "test")}
+    return MetricsEntry(folds=tuple(folds), mean=mean, pooled=pooled)
+
+
+def _scores(part: pd.DataFrame) -> dict[str, float]:
+    counts = confusion(list(part["label"]), list(part["predicted"]), CLASSES)
+    return {"ua": ua(counts), "wa": wa(counts), "macro_f1": macro_f1(counts)}
+
+
+def grid(
+    ratios: tuple[float, ...], temperatures: tuple[float | str, ...], spans: tuple[int, ...]
+) -> list[SyntheticArm]:
+    """EMS arms on a grid, best at ratio .15 and temperature 1, each ratio × span with its random twin."""
+    arms = []
+    for span in spans:
+        for ratio in ratios:
+            twin = SyntheticArm(
+                key=f"random{ratio}s{span}",
+                name=f"random r{ratio} s{span}",
+                recall=0.55,
+                ratio=ratio,
+                realised=ratio - 0.001,
+                span=span,
+                axes={"masking.policy": "random", "masking.ratio": ratio, "masking.span": span},
+            )
+            arms.append(twin)
+            for temperature in temperatures:
+                gain = 0.08 if (ratio, temperature) == (0.15, 1.0) else 0.02
+                axes = {"masking.policy": "ems", "masking.ratio": ratio, "masking.temperature": temperature}
+                arms.append(
+                    SyntheticArm(
+                        key=f"ems{ratio}t{temperature}s{span}",
+                        name=f"ems r{ratio} t{temperature} s{span}",
+                        twin_key=twin.key,
+                        recall=0.55 + gain,
+                        ratio=ratio,
+                        span=span,
+                        temperature=temperature,
+                        axes={**axes, "masking.span": span},
+                    )
+                )
+    return arms

@@ -1,0 +1,80 @@
+"""Artifacts are whole or absent, and made once however many want them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInputError
+from core.store import Store, Workspace
+
+MODULES = ("core.units",)
+
+
+def make(root: Path, *, value: int = 1, marks: Path | None = None) -> str:
+    with Store(root=root).claim("stage", settings={"value": value}, inputs=["abc"], modules=MODULES) as claim:
+        if not claim.done:
+            if marks is not None:
+                (marks / f"{time.monotonic_ns()}").touch()
+                time.sleep(0.3)
+            (claim.out / "result.txt").write_text(str(value))
+    return (claim.artifact.path / "result.txt").read_text()
+
+
+def test_made_once_and_found_again(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    assert make(tmp_path, marks=marks) == make(tmp_path, marks=marks) == "1"
+    assert len(list(marks.iterdir())) == 1
+    assert make(tmp_path, value=2) == "2"
+
+
+def test_four_processes_compute_it_once(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=make, args=(tmp_path,), kwargs={"marks": marks}) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(list(marks.iterdir())) == 1
+
+
+def test_a_failed_build_leaves_nothing_but_its_scratch(tmp_path):
+    def interrupted() -> None:
+        with Store(root=tmp_path).claim("stage", settings={}, inputs=[], modules=MODULES) as claim:
+            (claim.scratch / "checkpoint").write_text("half way")
+            (claim.out / "half.txt").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with Store(root=tmp_path).claim("stage", settings={}, inputs=[], modules=MODULES) as claim:
+        assert not claim.done
+        assert list(claim.out.iterdir()) == []
+        assert (claim.scratch / "checkpoint").read_text() == "half way"
+    assert not claim.scratch.exists()
+    assert claim.artifact.description()["stage"] == "stage"
+
+
+def test_key_covers_settings_inputs_and_code(tmp_path):
+    store = Store(root=tmp_path)
+    keys = {
+        store.key("s", settings={"a": 1}, inputs=["x"], modules=MODULES),
+        store.key("s", settings={"a": 2}, inputs=["x"], modules=MODULES),
+        store.key("s", settings={"a": 1}, inputs=["y"], modules=MODULES),
+        store.key("s", settings={"a": 1}, inputs=["x"], modules=("core.metrics",)),
+        store.key("t", settings={"a": 1}, inputs=["x"], modules=MODULES),
+    }
+    assert len(keys) == 5
+
+
+def test_workspace_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError, match="cannot be made"):
+        Workspace.at(tmp_path / "file")
