@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export EMSWEEP_WORKSPACE ?= $(CURDIR)/emsweep-workspace
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast lint bench readme clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,3 +33,6 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+readme: $(STAMP)
+	$(BIN)/python -m sweeps.reference README.md

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Drawing", "draw_confusions", "draw_differences", "draw_ratios"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.svg import ACCENT, INK, MUTED, PAPER, SECOND, styled
+from analysis.svg import ACCENT, INK, MUTED, PAPER, SECOND, styled, text_on
 
 ROW_INCHES = 0.26
 COUNT_COLOURS = "Blues"
@@ -34,25 +35,25 @@ def draw_differences(comparisons: pd.DataFrame) -> Drawing | None:
 
     Returns None when no pair has a value.
     """
-    data = comparisons[comparisons["difference"].notna()]
-    if data.empty:
+    data = comparisons
+    if data["difference"].isna().all():
         return None
-    names = list(dict.fromkeys(data["arm"]))
+    names = dict(zip(data["arm_key"], data["arm"], strict=True))
     with styled():
         figure = Figure(figsize=(8.6, 1.3 + ROW_INCHES * len(names)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, metric in ((left, "ua"), (right, "wa")):
-            _forest(axes, data[data["metric"] == metric], names)
+            _forest(axes, data[data["metric"] == metric])
             axes.set_xlabel(f"{metric.upper()}: arm − twin (points)")
-        left.set_yticks(range(len(names)), names)
+        left.set_yticks(range(len(names)), list(names.values()))
         left.set_ylim(len(names) - 0.4, -0.6)
     columns = ["arm", "twin", "metric", "n_pairs", "difference", "ci_low", "ci_high", "p", "p_corrected"]
     return Drawing(
         name="differences",
         title="Difference of each arm to its twin",
         caption="Mean of the paired seed × fold cells, in percentage points, with 95 % intervals over speakers. "
-        "Filled: the interval excludes zero. Open: it does not, or there are too few speakers for an interval. Right of the "
-        "line the arm is better than its twin. Intervals are not corrected for the number of arms.",
+        "Filled: the interval excludes zero. Open: it does not, or there are too few speakers for an interval. Right "
+        "of the line the arm is better than its twin. Intervals are not corrected for the number of arms.",
         figure=figure,
         data=data[columns],
     )
@@ -91,19 +92,19 @@ def draw_ratios(results: pd.DataFrame) -> Drawing | None:
     )
 
 
-def draw_confusions(pair: dict[str, NDArray[np.int64]], *, classes: tuple[str, ...]) -> Drawing:
-    """Pooled confusion matrices of an arm and its twin: name → counts (C, C), rows the true class."""
+def draw_confusions(pair: Sequence[tuple[str, NDArray[np.int64]]], *, classes: tuple[str, ...]) -> Drawing:
+    """Pooled confusion matrices of an arm and its twin, in this order: name and counts (C, C), rows the true class."""
     with styled():
         size = 0.62 * len(classes)
         figure = Figure(figsize=(2 * size + 2.6, size + 1.3), layout="constrained")
-        for axes, (name, counts_CC) in zip(figure.subplots(1, 2, sharey=True), pair.items(), strict=True):
+        for axes, (name, counts_CC) in zip(figure.subplots(1, 2, sharey=True), pair, strict=True):
             _confusion(axes, counts_CC, classes)
             axes.set_title(name)
             axes.set_xlabel("predicted")
         figure.axes[0].set_ylabel("true")
     rows = [
         {"arm": name, "true": true, "predicted": predicted, "n": int(counts[i, j]), "share": float(shares[i, j])}
-        for name, counts in pair.items()
+        for name, counts in pair
         for shares in [_recall(counts)]
         for i, true in enumerate(classes)
         for j, predicted in enumerate(classes)
@@ -118,15 +119,16 @@ def draw_confusions(pair: dict[str, NDArray[np.int64]], *, classes: tuple[str, .
     )
 
 
-def _forest(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
+def _forest(axes: Axes, data: pd.DataFrame) -> None:
     axes.axvline(0, color=INK, linewidth=0.9)
-    for row in data.itertuples():
-        y = names.index(str(row.arm))
-        low, high = 100 * float(str(row.ci_low)), 100 * float(str(row.ci_high))
+    for y, row in enumerate(data.to_dict("records")):
+        if row["n_pairs"] == 0:
+            axes.text(0, y, "  missing", color=MUTED, va="center", fontsize=8)
+            continue
+        low, high, value = 100 * row["ci_low"], 100 * row["ci_high"], 100 * row["difference"]
         clear = low > 0 or high < 0
         axes.plot([low, high], [y, y], color=ACCENT, linewidth=1.6, solid_capstyle="butt")
         face = ACCENT if clear else PAPER
-        value = 100 * float(str(row.difference))
         axes.plot(value, y, "o", color=ACCENT, markerfacecolor=face, markersize=5.5, markeredgewidth=1.4)
     axes.grid(axis="x")
     _clean(axes)
@@ -134,10 +136,10 @@ def _forest(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
 
 def _confusion(axes: Axes, counts_CC: NDArray[np.int64], classes: tuple[str, ...]) -> None:
     shares_CC = _recall(counts_CC)
-    axes.pcolormesh(shares_CC, cmap=COUNT_COLOURS, vmin=0, vmax=1, edgecolors=PAPER, linewidth=1)
+    mesh = axes.pcolormesh(shares_CC, cmap=COUNT_COLOURS, vmin=0, vmax=1, edgecolors=PAPER, linewidth=1)
     for i, row in enumerate(shares_CC):
         for j, share in enumerate(row):
-            colour = "#ffffff" if share > 0.55 else "#111111"
+            colour = text_on(np.asarray(mesh.to_rgba(share)))
             axes.text(j + 0.5, i + 0.5, f"{100 * share:.1f}", ha="center", va="center", color=colour)
     ticks = np.arange(len(classes)) + 0.5
     axes.set_xticks(ticks, classes)

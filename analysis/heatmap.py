@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures import Drawing
 from analysis.load import Arm
-from analysis.svg import INK, PAPER, styled
+from analysis.svg import INK, PAPER, styled, text_on
 
 RATIO, TEMPERATURE, SPAN = "masking.ratio", "masking.temperature", "masking.span"
 PER_ROW = 3
@@ -89,13 +89,12 @@ def _panel(axes: Axes, cells: pd.DataFrame, ticks: tuple[list[float], list[float
         if not math.isnan(row["difference"]):
             clear = row["ci_low"] > 0 or row["ci_high"] < 0
             text[place] = f"{values[place]:+.1f}".replace("-", "−") + (" •" if clear else "")
-    axes.pcolormesh(np.ma.masked_invalid(values), cmap=COLOURS, vmin=-bound, vmax=bound, edgecolors=PAPER)
+    mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap=COLOURS, vmin=-bound, vmax=bound, edgecolors=PAPER)
     for (i, j), label in text.items():
         missing = math.isnan(values[i, j])
         if missing:
             axes.add_patch(Rectangle((j, i), 1, 1, fill=False, hatch="///", linewidth=0))
-        dark = not missing and abs(values[i, j]) > 0.65 * bound
-        colour = INK if missing else "#ffffff" if dark else "#111111"
+        colour = INK if missing else text_on(np.asarray(mesh.to_rgba(values[i, j])))
         axes.text(j + 0.5, i + 0.5, label, ha="center", va="center", color=colour)
     axes.set_xticks(np.arange(len(temperatures)) + 0.5, ["∞" if math.isinf(t) else f"{t:g}" for t in temperatures])
     axes.set_yticks(np.arange(len(ratios)) + 0.5, [f"{100 * ratio:g} %" for ratio in ratios])

@@ -43,7 +43,7 @@ class PublishedRow:
 
 
 def read_published(corpus: str) -> tuple[PublishedRow, ...]:
-    """Published results on a corpus (by its name in this project), in the order of the file; empty if there are none."""
+    """Published results on a corpus (by its name in this project), in the order of the file; empty if none."""
     with TABLE.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["corpus"] == corpus]
     return tuple(

@@ -33,9 +33,9 @@ METRIC_DEFINITIONS = (
     "Difference: arm minus twin, mean over the seed × fold cells that both have, in percentage points.",
     "Interval: 95 %, paired bootstrap over speakers (expanded percentiles). It covers the choice of test speakers, "
     "not the variation between seeds.",
-    "p: exact two-sided sign-flip test over folds, seeds averaged first because they share the fold's test data; "
-    "corrected by Holm over all comparisons of the same metric on this page. Folds share training data, which the test "
-    "does not know.",
+    "p: two-sided sign-flip test over folds (exact up to 40 of them), seeds averaged first because they share the "
+    "fold's test data; corrected by Holm over all comparisons of the same metric on this page. Folds share training "
+    "data, which the test does not know.",
 )
 
 
@@ -77,6 +77,20 @@ def key_result(chosen: str | None, results: pd.DataFrame, comparisons: pd.DataFr
     return f"{text} ({_interval(row)}; p = {p_value(row['p'])}, Holm {p_value(row['p_corrected'])}). {_verdict(row)}"
 
 
+def tally_sentence(comparisons: pd.DataFrame) -> str:
+    """How all comparisons of UA came out, so that the chosen one is not read alone; empty for fewer than two."""
+    tested = comparisons[(comparisons["metric"] == "ua") & comparisons["p"].notna()]
+    if len(tested) < 2:
+        return ""
+    better, worse = int((tested["difference"] > 0).sum()), int((tested["difference"] < 0).sum())
+    clear = int(((tested["ci_low"] > 0) | (tested["ci_high"] < 0)).sum())
+    significant = int((tested["p_corrected"] < 0.05).sum())
+    return (
+        f"Of {len(tested)} arms with a twin, {better} score above it in UA and {worse} below; {clear} of the "
+        f"uncorrected intervals exclude zero, and {significant} of the corrected p values are below .05."
+    )
+
+
 def floor_sentence(comparisons: pd.DataFrame) -> str:
     """The smallest p that this many folds and comparisons allow; empty when nothing was tested."""
     tested = comparisons[(comparisons["metric"] == "ua") & comparisons["p"].notna()]
@@ -84,12 +98,12 @@ def floor_sentence(comparisons: pd.DataFrame) -> str:
         return ""
     floor, folds = float(tested["p_floor"].min()), int(tested["n_folds"].max())
     corrected = min(1.0, floor * len(tested))
-    tail = (
-        f"; after Holm over {count(len(tested), 'comparison')} the smallest of them not below {p_value(corrected)}"
-        if len(tested) > 1
-        else ""
-    )
-    return f"{count(folds, 'fold')} cannot go below p = {p_value(floor)}{tail}, however large the difference."
+    text = f"{count(folds, 'fold')} cannot go below p = {p_value(floor)}, however large the difference."
+    if len(tested) > 1:
+        text += (
+            f" Corrected by Holm over {len(tested)} comparisons, the smallest p cannot go below {p_value(corrected)}."
+        )
+    return text + (" No arm of this sweep can reach p < .05." if corrected >= 0.05 else "")
 
 
 def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
@@ -105,13 +119,15 @@ def protocol_sentences(record: Record) -> list[str]:
     """Folds, validation and pre-training audio of a trial, in words."""
     protocol = record.protocol
     validation = {
-        "superb": "random 20 % of the training utterances, of the same speakers (as SUPERB does)",
+        "superb": "random 20 % of the training utterances, of the same speakers (as SUPERB does): the chosen epoch and "
+        "arm favour known voices; test speakers remain unseen",
         "next-fold": "the speakers tested in the next fold",
     }
     audio = {
         "fold": "only the training part of the fold (one upstream per fold)",
         "external": f"another corpus ({protocol.pretraining_corpus})",
-        "transductive": "all audio of the evaluated corpus, the test part's included, without labels",
+        "transductive": "transductive: all audio of the evaluated corpus, the test part's included, without labels; "
+        "results may be better than on recordings the upstream has never heard",
     }
     return [
         f"Folds: {protocol.folds}, {count(protocol.n_folds, 'fold')}; no speaker is both trained on and tested.",
@@ -148,20 +164,16 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 
 def _leaks(records: tuple[Record, ...]) -> list[str]:
+    """Leaks as the trials recorded them; from the protocol alone where a record that must have one names none."""
     texts: dict[str, None] = {}
-    if any(record.protocol.transductive for record in records):
-        texts[
-            "Transductive pre-training: the upstream has heard the test part's audio, without its labels. Results "
-            "may be better than on unheard recordings."
-        ] = None
-    if any(record.protocol.validation == "superb" for record in records):
-        texts[
-            "Leaky validation: validation utterances come from training speakers (SUPERB's split), so the chosen "
-            "epoch and arm favour known voices. Test speakers remain unseen."
-        ] = None
     for record in records:
-        texts |= dict.fromkeys(f"Known leak: {leak}" for leak in record.protocol.leaks)
-    return list(texts)
+        leaks = record.protocol.leaks
+        if record.protocol.transductive and not leaks:
+            leaks = ("pre-training heard the test part's audio (without labels)",)
+        if record.protocol.validation == "superb" and not leaks:
+            leaks = ("validation shares speakers with training (superb)",)
+        texts |= dict.fromkeys(leaks)
+    return [f"Known leak: {text}." for text in texts]
 
 
 def _missing(sweep: Sweep) -> list[Banner]:

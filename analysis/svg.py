@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACCENT", "INK", "MUTED", "PAPER", "SECOND", "inline_svg", "pdf_bytes", "styled", "svg_text"]
+__all__ = ["ACCENT", "INK", "MUTED", "PAPER", "SECOND", "inline_svg", "pdf_bytes", "styled", "svg_text", "text_on"]
 
 import io
 import re
@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#66707b", "#d5d9de", "#fefefe"
 ACCENT, SECOND = "#0072b2", "#d55e00"
@@ -50,6 +52,12 @@ STYLE: Any = {
 def styled() -> AbstractContextManager[None]:
     """matplotlib settings under which every figure is drawn and saved."""
     return matplotlib.rc_context(STYLE)
+
+
+def text_on(rgba: NDArray[np.float64]) -> str:
+    """Black or white, whichever stands out more on a filled cell (WCAG 2 relative luminance). `rgba` in [0, 1]."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba.tolist()[:3])
+    return "#111111" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "#ffffff"
 
 
 def svg_text(figure: Figure) -> str:

@@ -5,9 +5,11 @@ Means are over folds within a seed and then over seeds; sd is over all seed × f
 
 from __future__ import annotations
 
-__all__ = ["RESAMPLES", "comparisons_table", "results_table"]
+__all__ = ["RESAMPLES", "as_rows", "comparisons_table", "results_table"]
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,8 @@ def results_table(sweep: Sweep, tests: Mapping[str, Part]) -> pd.DataFrame:
     over seeds. `hidden_run_*`: lengths in frames of contiguous hidden stretches, all folds and seeds together.
     """
     cells = sweep.cells()
-    return pd.DataFrame([_result(arm, sweep, cells, tests) for arm in sweep.arms.values()])
+    table = pd.DataFrame([_result(arm, sweep, cells, tests) for arm in sweep.arms.values()])
+    return table.astype({"span": "Int64", "hidden_run_max": "Int64"})
 
 
 def comparisons_table(
@@ -68,7 +71,21 @@ def comparisons_table(
         tested = (table["metric"] == metric) & table["p"].notna()
         table.loc[tested, "p_corrected"] = holm(table.loc[tested, "p"].tolist())
     floats = ["difference", "sd", "ci_low", "ci_high", "p", "p_corrected", "p_floor"]
-    return table.astype(dict.fromkeys(floats, "float64"))
+    integers = ["n_pairs", "n_folds", "n_seeds", "n_speakers"]
+    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
+
+
+def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with plain Python values; None for what is absent, `inf` for infinity (JSON has neither)."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _result(arm: Arm, sweep: Sweep, cells: pd.DataFrame, tests: Mapping[str, Part]) -> Row:

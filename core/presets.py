@@ -21,8 +21,8 @@ PRESETS: dict[Preset, Settings] = {
         },
         "mockingjay": {"hidden": 48, "layers": 2, "heads": 4, "ffn": 96, "stack": 3},
         "pretrain": {
-            "steps": 120, "batch": 8, "max_frames": 240, "min_frames": 60, "lr": 2e-3, "report_every": 40,
-            "checkpoint_every": 60,
+            "steps": 60, "batch": 8, "max_frames": 160, "min_frames": 60, "lr": 2e-3, "report_every": 20,
+            "checkpoint_every": 20,
         },
         "probe": {"projection": 64, "steps": 400, "lr": 3e-3, "evaluate_every": 40},
     },
@@ -30,8 +30,8 @@ PRESETS: dict[Preset, Settings] = {
         "intensity": {"strengthnet": {"max_epochs": 12, "patience": 4, "crop_s": 2.0, "lr": 3e-4, "batch": 32}},
         "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
         "pretrain": {
-            "steps": 2000, "batch": 12, "max_frames": 400, "min_frames": 100, "lr": 5e-4, "report_every": 100,
-            "checkpoint_every": 250,
+            "steps": 600, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,
+            "checkpoint_every": 100,
         },
         "probe": {"steps": 3000, "lr": 1e-3, "evaluate_every": 100},
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SweepDefinition", "definition_names", "load_definition", "trial_config"]
+__all__ = ["SweepDefinition", "checked", "definition_names", "load_definition", "trial_config"]
 
 import copy
 import difflib
@@ -67,7 +67,7 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
     for key in content["axes"]:
         if _get(content["settings"], key) is not None:
             raise BadInputError(f"{key}: is an axis and a fixed setting at once; change it with -o axes.{key}=[…]")
-    return _validated(SweepDefinition, content, where=str(path))
+    return checked(SweepDefinition, content, where=str(path))
 
 
 def trial_config(definition: SweepDefinition, point: Mapping[str, Any]) -> TrialConfig:
@@ -78,7 +78,7 @@ def trial_config(definition: SweepDefinition, point: Mapping[str, Any]) -> Trial
     settings = _merge(PRESETS[definition.preset], definition.settings)
     for key, value in point.items():
         _set(settings, key, value)
-    return _validated(TrialConfig, settings, where=f"sweep {definition.name}")
+    return checked(TrialConfig, settings, where=f"sweep {definition.name}")
 
 
 def _override(content: Settings, overrides: Iterable[str]) -> Settings:
@@ -176,7 +176,8 @@ def _merge(low: Settings, high: Settings) -> Settings:
     return merged
 
 
-def _validated(model: type[Checked], content: Settings, *, where: str) -> Checked:
+def checked(model: type[Checked], content: Settings, *, where: str) -> Checked:
+    """The config that `content` means; BadInputError naming the setting, the bound and the value otherwise."""
     try:
         return model.model_validate(content)
     except ValidationError as error:

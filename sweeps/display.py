@@ -51,6 +51,10 @@ class Display:
         """`core.progress.Progress`: one bar per activity; piped, one line per 5 seconds and one at the end."""
         self._show(what, done, total, note=f"{done}/{total}", line=f"{what}: {done}/{total}", last=done >= total)
 
+    def say(self, line: str) -> None:
+        """One line above the bars."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def sweep(self, count: SweepCount) -> None:
         """The sweep's own line: complete, running, failed, ETA."""
         self._sweep_started = self._sweep_started or time.monotonic()
@@ -77,4 +81,4 @@ class Display:
             if last and self._said.get(what) == float("inf"):
                 return
             self._said[what] = float("inf") if last else now
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.say(line)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.corpora.demo_script import SEED, Clause, Line, Word
+from core.corpora.demo_script import PLAIN_SHARE, SEED, Clause, Line, Word
 from core.corpora.espeak import RATE, Spoken, Text, synthesise
 from core.seeding import stream
 from core.units import SAMPLE_RATE
@@ -73,24 +73,31 @@ def render(lines: Sequence[Line], folder: Path, *, scratch: Path) -> None:
 
 
 def _text(line: Line, clause: Clause) -> Text:
-    """Marks stand before every word group and behind the last; prosody tags are relative to the clause's settings."""
-    voice = line.voice
+    """Plain words are said with the clause's settings; stressed ones carry prosody tags relative to them.
+
+    A mark stands before every word group. (Tags on every word would be too many for espeak-ng: it drops the marks.)
+    """
+    voice, label, plain = line.voice, line.label, PLAIN_SHARE * line.strength
     words = []
     for number, word in enumerate(clause.words):
-        rate = 100 * (1 + word.intensity * _RATE_CHANGE[line.label])
-        volume = 100 * (1 + word.intensity * _VOLUME_CHANGE[line.label]) * (1 + _PLAIN_STRESS * word.stressed)
-        pitch = word.intensity * _PITCH_CHANGE[line.label]
-        span = 100 + 2 * word.intensity * _RANGE_CHANGE[line.label]
-        prosody = f'rate="{rate:.0f}%" volume="{volume:.0f}%" pitch="{pitch:+.0f}%" range="{span:.0f}%"'
-        words.append(f'<mark name="{number}"/><prosody {prosody}>{word.text}</prosody>')
+        mark = f'<mark name="{number}"/>'
+        words.append(mark + (_stress(word.text, label, line.strength - plain) if word.stressed else word.text))
     return Text(
-        ssml=f'<speak>{" ".join(words)}<mark name="{len(words)}"/>.</speak>',
+        ssml=f"<speak>{' '.join(words)}.</speak>",
         voice=voice.espeak,
-        rate=round(voice.rate * line.rate_slip),
-        volume=round(55 * line.volume_slip),
-        pitch=voice.pitch + line.pitch_slip,
-        range=voice.range,
+        rate=round(voice.rate * line.rate_slip * (1 + plain * _RATE_CHANGE[label])),
+        volume=round(55 * line.volume_slip * (1 + plain * _VOLUME_CHANGE[label])),
+        pitch=round(voice.pitch + line.pitch_slip + plain * _PITCH_CHANGE[label]),
+        range=round(voice.range + plain * _RANGE_CHANGE[label]),
     )
+
+
+def _stress(text: str, label: str, more: float) -> str:
+    """The word with `more` intensity than its surroundings, and the stress that every class has."""
+    rate = 100 * (1 + more * _RATE_CHANGE[label])
+    volume = 100 * (1 + more * _VOLUME_CHANGE[label]) * (1 + _PLAIN_STRESS)
+    pitch, span = more * _PITCH_CHANGE[label], 100 + 2 * more * _RANGE_CHANGE[label]
+    return f'<prosody rate="{rate:.0f}%" volume="{volume:.0f}%" pitch="{pitch:+.0f}%" range="{span:.0f}%">{text}</prosody>'
 
 
 def _assemble(line: Line, spoken: Sequence[Spoken]) -> tuple[NDArray[np.float64], list[_Placed]]:
@@ -102,7 +109,7 @@ def _assemble(line: Line, spoken: Sequence[Spoken]) -> tuple[NDArray[np.float64]
         silence = round(clause.silence_s * RATE)
         voiced_T = _without_tail(said.samples_T)
         pieces += [np.zeros(silence), voiced_T / 32768]
-        marks = [min(said.marks[str(number)], len(voiced_T)) for number in range(len(clause.words) + 1)]
+        marks = [*(said.marks[str(number)] for number in range(len(clause.words))), len(voiced_T)]
         done += silence
         for word, first, last in zip(clause.words, marks[:-1], marks[1:], strict=True):
             placed.append(_Placed(start=(done + first) / RATE, end=(done + last) / RATE, word=word))

@@ -1,7 +1,7 @@
 """The demo corpus as written: who says what, how, and where the emotion lies. All of it ours; only draws, no audio.
 
 Emotion is carried by a few emphasised words: they take on their class's full change of pitch, rate and volume, the
-rest of the utterance a third of it. Sad emphasis is slower, lower and softer, so loudness is not intensity. Neutral
+rest of the utterance about a third of it. Sad emphasis is slower, lower and softer, so loudness is not intensity. Neutral
 utterances stress a word as well, but plainly: emphasis alone is not emotion either.
 """
 
@@ -83,6 +83,8 @@ class Line:
     dominance: float
     clauses: tuple[Clause, ...]
     silence_s: float
+    strength: float
+    """0–1: intensity of the stressed words; 0 for neutral utterances."""
     pitch_slip: int
     rate_slip: float
     volume_slip: float
@@ -110,7 +112,7 @@ MAIN: tuple[Voice, ...] = (
     _voice("Ses04F", "en-029+f4", (52, 168, 48), (0.35, 0.014, 0.40)),
     _voice("Ses04M", "en-us+m2", (48, 176, 52), (0.38, 0.012, 0.35)),
     _voice("Ses05F", "en-gb-x-gbclan+linda", (47, 162, 54), (0.50, 0.007, 0.20)),
-    _voice("Ses05M", "en-gb-x-gbcwmd+m5", (53, 156, 44), (0.55, 0.009, 0.05)),
+    _voice("Ses05M", "en+m5", (53, 156, 44), (0.55, 0.009, 0.05)),
 )
 """The speakers of the part `main`: five sessions of a woman and a man each, who share a room."""
 
@@ -191,6 +193,7 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
         dominance=_rate(rng, felt * _DOMINANCE[label]),
         clauses=clauses,
         silence_s=float(rng.uniform(0.2, 0.6)),
+        strength=strength,
         pitch_slip=int(rng.integers(-5, 6)),
         rate_slip=float(rng.uniform(0.92, 1.08)),
         volume_slip=float(rng.uniform(0.8, 1.2)),

@@ -138,6 +138,8 @@ class _Synthesiser:
         status = self._library.espeak_Synth(content, len(content) + 1, 0, _CHARACTERS, 0, flags, None, None)
         if status != 0 or self._library.espeak_Synchronize() != 0 or not self._buffers:
             raise BadInputError(f"espeak-ng could not say {text.ssml!r} (status {status})")
+        if len(self._marks) != text.ssml.count("<mark "):
+            raise BadInputError(f"espeak-ng passed only the marks {list(self._marks)} of {text.ssml!r} ({text.voice})")
         return Spoken(samples_T=np.concatenate(self._buffers), marks=self._marks)
 
     def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:

@@ -30,10 +30,10 @@ REFERENCE_LEVEL = 0.1
 
 
 def magnitude_mel(samples_N: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mel-weighted STFT magnitudes (not power, no log), shape (1 + N // 256, 80), as StrengthNet's released code has it.
+    """Mel-weighted STFT magnitudes (not power, no log), shape (1 + N // 256, 80): StrengthNet's input.
 
-    Hamming window of 512 samples centred on every 256th sample, the signal reflected at its ends; area-normalised
-    (Slaney) mel filters from 0 to 8 kHz. N must be over 256.
+    As in its released code: Hamming window of 512 samples centred on every 256th sample, the signal reflected at its
+    ends; area-normalised (Slaney) mel filters from 0 to 8 kHz. N must be over 256.
     """
     import torch
 
@@ -55,7 +55,7 @@ def peak_level(samples_N: NDArray[np.float32]) -> float:
 
 
 def make_spectrograms(manifest: Manifest, workspace: Workspace, *, progress: Progress = silent) -> Artifact:
-    """Stage `spectrograms`: `mel.npy` float32 (total T, 80) in manifest order, and `index.json` for `Spectrograms.open`.
+    """Stage `spectrograms`: `mel.npy` float32 (total T, 80) in manifest order, and `index.json`, for `Spectrograms`.
 
     Recording levels differ between corpora and the net's input is linear in them, so each speaker's spectrograms are
     multiplied by one gain that brings the speaker's usual peak level (median over utterances of `peak_level`) to

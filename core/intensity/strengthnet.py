@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["BINS", "Loss", "StrengthNet", "strengthnet_loss"]
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class StrengthNet(nn.Module):
     def __init__(self, config: StrengthNetConfig, *, emotions: int) -> None:
         super().__init__()
         self.dense = nn.Linear(MELS, BINS)
-        self.convolutions = nn.ModuleList(_convolutions(config.channels))
+        self.convolutions = nn.Sequential(*_convolutions(config.channels))
         width = FREQUENCIES_LEFT * config.channels[-1]
         self.strength_lstm = nn.LSTM(width, config.lstm, batch_first=True, bidirectional=True)
         self.strength_dense = nn.Linear(2 * config.lstm, STRENGTH_HIDDEN)
@@ -45,19 +45,19 @@ class StrengthNet(nn.Module):
         self.emotion_out = nn.Linear(2 * config.lstm, emotions)
         self._dropout = config.dropout
         self.apply(_initialise)
-        self.to(memory_format=torch.channels_last)  # 1.4 × faster on CPU than the default layout
 
     def forward(self, mel_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Frame scores (B, T), zero beyond `lengths_B`, and emotion logits (B, E).
 
-        `mel_BTF`: float32, zero beyond the lengths; `lengths_B`: int64 on the CPU, at least 1.
+        `mel_BTF`: float32, zero beyond the lengths; `lengths_B`: int64, at least 1. On the CPU.
         """
         hidden_BTH = self._convolve(mel_BTF, lengths_B)
         strength_BTH, _ = self._recur(self.strength_lstm, hidden_BTH, lengths_B)
         strength_BTH = self._drop(torch.relu(self.strength_dense(strength_BTH)))
-        scores_BT = self.strength_out(strength_BTH).squeeze(2) * _valid(mel_BTF, lengths_B)
+        scores_BT: Tensor = self.strength_out(strength_BTH).squeeze(2) * _valid(mel_BTF, lengths_B)
         _, last_BH = self._recur(self.emotion_lstm, hidden_BTH, lengths_B)
-        return scores_BT, self.emotion_out(self._drop(last_BH))
+        logits_BE: Tensor = self.emotion_out(self._drop(last_BH))
+        return scores_BT, logits_BE
 
     def _convolve(self, mel_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         ragged = bool((lengths_B < mel_BTF.shape[1]).any())
@@ -66,10 +66,11 @@ class StrengthNet(nn.Module):
         if ragged:
             image_BCTF = image_BCTF * valid_B1T1
         for convolution in self.convolutions:
-            image_BCTF = torch.relu(convolution(image_BCTF))
+            image_BCTF = torch.relu_(convolution(image_BCTF))
             if ragged:
                 image_BCTF = image_BCTF * valid_B1T1
-        return image_BCTF.permute(0, 2, 3, 1).flatten(2)
+        hidden_BTH: Tensor = image_BCTF.permute(0, 2, 3, 1).flatten(2)
+        return hidden_BTH
 
     def _recur(self, lstm: nn.LSTM, hidden_BTH: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """States at every frame (B, T, 2 H), and the last state of each direction (B, 2 H)."""
@@ -83,10 +84,14 @@ class StrengthNet(nn.Module):
 
 
 def _convolutions(channels: tuple[int, int, int, int]) -> list[nn.Conv2d]:
-    layers, inputs = [], 1
+    layers: list[nn.Conv2d] = []
+    inputs = 1
     for outputs in channels:
         for stride in (1, 1, 3):
-            layers.append(nn.Conv2d(inputs, outputs, kernel_size=3, stride=(1, stride), padding=1))
+            layer = nn.Conv2d(inputs, outputs, kernel_size=3, stride=(1, stride), padding=1)
+            # 1.4 times faster on CPU than the default layout
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+            layers.append(layer)
             inputs = outputs
     return layers
 
@@ -100,19 +105,18 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.LSTM):
         for name, parameter in module.named_parameters():
             if name.startswith("weight_ih"):
-                for gate in parameter.data.chunk(4):
-                    nn.init.xavier_uniform_(gate)
+                nn.init.xavier_uniform_(parameter)
             elif name.startswith("weight_hh"):
-                for gate in parameter.data.chunk(4):
-                    nn.init.orthogonal_(gate)
+                nn.init.orthogonal_(parameter)
             else:
                 nn.init.zeros_(parameter)
                 if name.startswith("bias_ih"):
                     parameter.data.chunk(4)[1].fill_(1.0)  # the forget gate starts open
 
 
-class Loss(NamedTuple):
-    """Sums over a batch, and what to divide them by."""
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Sums over utterances, and what to divide them by; losses of batches add up."""
 
     utterance: Tensor
     frame: Tensor
@@ -125,16 +129,25 @@ class Loss(NamedTuple):
         """MAE(utterance score) + MAE(frame scores) + cross-entropy, equal weights (StrengthNet's loss)."""
         return self.utterance / self.utterances + self.frame / self.frames + self.emotion / max(self.emotional, 1)
 
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(
+            utterance=self.utterance + other.utterance,
+            frame=self.frame + other.frame,
+            emotion=self.emotion + other.emotion,
+            utterances=self.utterances + other.utterances,
+            frames=self.frames + other.frames,
+            emotional=self.emotional + other.emotional,
+        )
+
 
 def strengthnet_loss(
     scores_BT: Tensor, logits_BE: Tensor, *, lengths_B: Tensor, strength_B: Tensor, emotion_B: Tensor
 ) -> Loss:
     """The three parts of StrengthNet's loss over valid frames only.
 
-    `scores_BT` must be zero beyond `lengths_B` (as `StrengthNet` returns them); `strength_B`: labels; `emotion_B`: class
-    index, or −1 for a neutral utterance, which has no emotion to recognise.
+    `scores_BT` must be zero beyond `lengths_B` (as `StrengthNet` returns them); `strength_B`: labels; `emotion_B`:
+    class index, or −1 for a neutral utterance, which has no emotion to recognise.
     """
-    lengths_B = lengths_B.to(scores_BT.device)
     mean_B = scores_BT.sum(dim=1) / lengths_B
     valid_BT = _valid(scores_BT, lengths_B)
     frame = ((scores_BT - strength_B[:, None]).abs() * valid_BT).sum()
@@ -150,5 +163,5 @@ def strengthnet_loss(
 
 
 def _valid(like: Tensor, lengths_B: Tensor) -> Tensor:
-    """1 on an utterance's frames and 0 beyond, shape (B, T), T and device those of `like`."""
-    return (torch.arange(like.shape[1], device=like.device) < lengths_B.to(like.device)[:, None]).to(like.dtype)
+    """1 on an utterance's frames and 0 beyond, shape (B, T), with the T of `like`."""
+    return (torch.arange(like.shape[1]) < lengths_B[:, None]).to(like.dtype)

@@ -48,8 +48,8 @@ CREATE TABLE sweep (only INTEGER PRIMARY KEY CHECK (only = 1), state TEXT NOT NU
 INSERT INTO sweep VALUES (1, 'open');
 CREATE TABLE trials (
   trial_key TEXT PRIMARY KEY, name TEXT NOT NULL, params TEXT NOT NULL, tags TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'open', reason TEXT, began_ms INTEGER NOT NULL, ended_ms INTEGER,
-  revision INTEGER NOT NULL DEFAULT 1);
+  state TEXT NOT NULL DEFAULT 'open', reason TEXT, began_ms INTEGER, ended_ms INTEGER,
+  active INTEGER NOT NULL DEFAULT 0, revision INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE metrics (
   id INTEGER PRIMARY KEY AUTOINCREMENT, trial_key TEXT NOT NULL REFERENCES trials, metric TEXT NOT NULL,
   step INTEGER NOT NULL, value REAL, time_ms INTEGER NOT NULL, UNIQUE (trial_key, metric, step));
@@ -66,7 +66,7 @@ CREATE TABLE uploaded_artifacts (
   destination TEXT NOT NULL, trial_key TEXT NOT NULL, path TEXT NOT NULL, stamp TEXT NOT NULL,
   PRIMARY KEY (destination, trial_key, path));
 """
-_TRIAL_COLUMNS = ("trial_key", "name", "params", "tags", "state", "reason", "began_ms", "ended_ms")
+_TRIAL_COLUMNS = ("trial_key", "name", "params", "tags", "state", "reason", "active", "began_ms", "ended_ms")
 _CONFLICTS = "(SELECT count(*) FROM conflicts WHERE conflicts.trial_key = trials.trial_key)"
 VERSION = (
     f"printf('%d %d %s', revision, {_CONFLICTS}, CASE trials.state WHEN 'open' THEN (SELECT state FROM sweep) END)"
@@ -86,7 +86,7 @@ class JournalError(EmsweepError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEntry:
-    """One trial as the journal knows it; `open` until finished, whether or not a process is at work on it."""
+    """One trial as the journal knows it; `open` until finished."""
 
     trial_key: str
     name: str
@@ -94,7 +94,10 @@ class TrialEntry:
     tags: Mapping[str, str]
     state: Literal["open"] | Outcome
     reason: str | None
-    began_ms: int
+    active: bool
+    """It has logged something since it was last registered."""
+    began_ms: int | None
+    """Time of its first event; None while it has none: such a trial has no run in MLflow yet."""
     ended_ms: int | None
     conflicts: int
     version: str
@@ -127,8 +130,9 @@ class Journal:
             self._connection = _open(path)
 
     def register_trial(self, trial_key: str, *, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """A trial starts or resumes: it is open again. Params stay as first written, tags are replaced.
+        """The trial is part of the sweep. Open again if it had failed or was pruned; complete stays complete.
 
+        Params stay as first written, name and tags are replaced.
         Raises BadInputError when the trial is known with other params: they are part of its key.
         """
         with self.transaction() as database:
@@ -138,10 +142,14 @@ class Journal:
                 key = min(key for key in {*known, *params} if known.get(key) != params.get(key))
                 raise BadInputError(f"trial {trial_key}: param {key} is {params.get(key)!r}, was {known.get(key)!r}")
             database.execute(
-                "INSERT INTO trials (trial_key, name, params, tags, began_ms) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET name = excluded.name, tags = excluded.tags, state = 'open', reason = NULL,"
-                " ended_ms = NULL, revision = revision + 1",
-                (trial_key, name, json.dumps(dict(params)), json.dumps(dict(tags)), _now_ms()),
+                "INSERT INTO trials (trial_key, name, params, tags) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET name = excluded.name, tags = excluded.tags, revision = revision + 1",
+                (trial_key, name, json.dumps(dict(params)), json.dumps(dict(tags))),
+            )
+            database.execute(
+                "UPDATE trials SET state = 'open', reason = NULL, ended_ms = NULL, active = 0"
+                " WHERE trial_key = ? AND state <> 'complete'",
+                (trial_key,),
             )
 
     def log(self, trial_key: str, metrics: Mapping[str, float], *, step: int, time_ms: int | None = None) -> None:
@@ -181,10 +189,12 @@ class Journal:
         rows = [(trial_key, stored_path(path, self.path), _stamp(path)) for path in artifacts]
         with self.transaction() as database:
             done = database.execute(
-                "UPDATE trials SET state = ?, reason = ?, ended_ms = ?, revision = revision + 1 WHERE trial_key = ?",
+                "UPDATE trials SET state = ?1, reason = ?2, ended_ms = ?3, began_ms = coalesce(began_ms, ?3),"
+                " revision = revision + 1 WHERE trial_key = ?4 AND (state, reason) IS NOT (?1, ?2)",
                 (status, reason, _now_ms(), trial_key),
             )
-            if done.rowcount == 0:
+            known = database.execute("SELECT 1 FROM trials WHERE trial_key = ?", (trial_key,)).fetchone()
+            if done.rowcount == 0 and known is None:
                 raise BadInputError(f"trial {trial_key}: not registered in {self.path}")
             database.executemany(
                 "INSERT INTO artifacts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET stamp = excluded.stamp", rows
@@ -211,7 +221,11 @@ class Journal:
         names = (*_TRIAL_COLUMNS, "conflicts", "version")
         entries = [dict(zip(names, row, strict=True)) for row in rows]
         return tuple(
-            TrialEntry(**entry | {"params": json.loads(entry["params"]), "tags": json.loads(entry["tags"])})
+            TrialEntry(
+                **entry
+                | {"params": json.loads(entry["params"]), "tags": json.loads(entry["tags"])}
+                | {"active": bool(entry["active"])}
+            )
             for entry in entries
         )
 
@@ -288,6 +302,13 @@ def _add_metrics(database: sqlite3.Connection, rows: list[tuple[str, str, int, f
         "INSERT INTO metrics (trial_key, metric, step, value, time_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         rows,
     )
+    for trial_key in {row[0] for row in rows}:
+        began_ms = min(row[-1] for row in rows if row[0] == trial_key)
+        database.execute(
+            "UPDATE trials SET active = 1, began_ms = coalesce(began_ms, ?), revision = revision + 1"
+            " WHERE trial_key = ? AND active = 0",
+            (began_ms, trial_key),
+        )
     if added.rowcount == len(rows):
         return
     for trial_key, metric, step, value, _ in rows:

@@ -19,9 +19,14 @@ SWEEP = "sweep"
 """Stands for the sweep's own (parent) run where a trial key is asked for."""
 
 _OPEN = "(SELECT count(*) FROM trials WHERE state = 'open')"
+_STATUS_UNSENT = f"(began_ms IS NOT NULL AND sent_version IS NOT {VERSION})"
 _SWEEP_VERSION = (
     "(SELECT state || (SELECT ' ' || coalesce(group_concat(n, ' '), '') FROM"
     " (SELECT state || count(*) AS n FROM trials GROUP BY state ORDER BY state)) FROM sweep)"
+)
+_ARTIFACT_UNSENT = (
+    "NOT EXISTS (SELECT 1 FROM uploaded_artifacts u WHERE u.destination = ?1 AND u.trial_key = artifacts.trial_key"
+    " AND u.path = artifacts.path AND u.stamp = artifacts.stamp)"
 )
 
 
@@ -72,16 +77,29 @@ class Outbox:
         """Counts of everything unsent."""
         counts = self.journal.query(
             f"WITH shown AS (SELECT * FROM uploads WHERE destination = ?1) SELECT {_OPEN},"
-            f" (SELECT count(*) FROM trials LEFT JOIN shown USING (trial_key) WHERE sent_version IS NOT {VERSION})"
+            f" (SELECT count(*) FROM trials LEFT JOIN shown USING (trial_key) WHERE {_STATUS_UNSENT})"
             f" + (NOT EXISTS (SELECT 1 FROM shown WHERE trial_key = '{SWEEP}' AND sent_version IS {_SWEEP_VERSION})),"
             " (SELECT count(*) FROM metrics LEFT JOIN shown USING (trial_key) WHERE id > coalesce(sent_to, 0)),"
-            " (SELECT count(*) FROM artifacts WHERE NOT EXISTS (SELECT 1 FROM uploaded_artifacts u WHERE u.stamp ="
-            "   artifacts.stamp AND (u.destination, u.trial_key, u.path) = (?1, artifacts.trial_key, artifacts.path))),"
+            f" (SELECT count(*) FROM artifacts WHERE {_ARTIFACT_UNSENT}),"
             " (SELECT count(*) FROM conflicts)",
             (self.destination,),
         )[0]
         names = ("trials_open", "runs", "metrics", "artifacts", "conflicts")
         return Backlog(**dict(zip(names, counts, strict=True)))
+
+    def waiting(self) -> frozenset[str]:
+        """The trials (and `SWEEP`) of which anything is unsent."""
+        rows = self.journal.query(
+            "WITH shown AS (SELECT * FROM uploads WHERE destination = ?1)"
+            f" SELECT trial_key FROM trials LEFT JOIN shown USING (trial_key) WHERE {_STATUS_UNSENT}"
+            " UNION SELECT trial_key FROM trials LEFT JOIN shown USING (trial_key) WHERE coalesce(sent_to, 0) <"
+            "   (SELECT max(id) FROM metrics WHERE metrics.trial_key = trials.trial_key)"
+            f" UNION SELECT trial_key FROM artifacts WHERE {_ARTIFACT_UNSENT}"
+            f" UNION SELECT '{SWEEP}' WHERE NOT EXISTS (SELECT 1 FROM shown WHERE trial_key = '{SWEEP}'"
+            f"   AND sent_version IS {_SWEEP_VERSION})",
+            (self.destination,),
+        )
+        return frozenset(trial_key for (trial_key,) in rows)
 
     def metrics(self, trial_key: str, *, limit: int) -> tuple[Metric, ...]:
         """The oldest unsent metrics of a trial, at most `limit`, in order."""
@@ -98,9 +116,7 @@ class Outbox:
     def artifacts(self, trial_key: str) -> tuple[Artifact, ...]:
         """The artifacts of a trial that were not sent in their present version."""
         rows = self.journal.query(
-            "SELECT path, stamp FROM artifacts WHERE trial_key = ?2 AND NOT EXISTS (SELECT 1 FROM uploaded_artifacts u"
-            " WHERE (u.destination, u.trial_key, u.path, u.stamp) = (?1, ?2, artifacts.path, artifacts.stamp))"
-            " ORDER BY path",
+            f"SELECT path, stamp FROM artifacts WHERE trial_key = ?2 AND {_ARTIFACT_UNSENT} ORDER BY path",
             (self.destination, trial_key),
         )
         folder = self.journal.path.parent
@@ -116,6 +132,14 @@ class Outbox:
             "SELECT trial_key, run_id, sent_version FROM uploads WHERE destination = ?", (self.destination,)
         )
         return {trial_key: (run_id, version) for trial_key, run_id, version in rows}
+
+    def run(self, trial_key: str) -> tuple[str, str | None] | None:
+        """The entry of one trial in `runs()`, None when its run is not remembered."""
+        rows = self.journal.query(
+            "SELECT run_id, sent_version FROM uploads WHERE destination = ? AND trial_key = ?",
+            (self.destination, trial_key),
+        )
+        return rows[0] if rows else None
 
     def remember(self, trial_key: str, *, run_id: str) -> None:
         """The trial's run; nothing counts as sent to it yet (sending again what it has changes nothing there)."""

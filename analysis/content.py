@@ -1,0 +1,176 @@
+"""Everything a report says, gathered once: the page, the tables and `report.json` are three views of it."""
+
+from __future__ import annotations
+
+__all__ = ["Report", "gather"]
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures import Drawing, draw_confusions, draw_differences, draw_ratios
+from analysis.heatmap import draw_heatmap
+from analysis.load import Outcome, Part, Sweep
+from analysis.openings import Opening
+from analysis.published import PublishedRow, read_published
+from analysis.sentences import (
+    METRIC_DEFINITIONS,
+    Banner,
+    banners,
+    choose_arm,
+    floor_sentence,
+    key_result,
+    protocol_sentences,
+    tally_sentence,
+)
+from analysis.tables import RESAMPLES, as_rows, comparisons_table, results_table
+from core.records import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The content of one report. Tables hold shares in [0, 1]."""
+
+    sweep: Sweep
+    opening: Opening | None
+    """None when there was no test prediction to read."""
+    results: pd.DataFrame
+    comparisons: pd.DataFrame
+    chosen: str | None
+    """Key of the arm with the best validation UA."""
+    key_result: str
+    tally: str
+    floor: str
+    banners: tuple[Banner, ...]
+    protocols: dict[str, tuple[str, ...]]
+    """Protocol in words, one line per sentence → names of its arms."""
+    published: tuple[PublishedRow, ...]
+    drawings: tuple[Drawing, ...]
+
+    @property
+    def name(self) -> str:
+        return self.sweep.plan.sweep
+
+    @property
+    def absent(self) -> tuple[Outcome, ...]:
+        """Planned trials that are not complete."""
+        return tuple(outcome for outcome in self.sweep.outcomes if outcome.status != "complete")
+
+    def corpus(self) -> dict[str, Any] | None:
+        """Name, fingerprint, utterances, quarantined (reason → n), classes, incomplete; None without any record."""
+        records = self.sweep.records
+        return records[0].corpus.model_dump() if records else None
+
+    def cost(self) -> dict[str, Any]:
+        """What the recorded trials used together, whatever their status."""
+        costs = [record.cost for record in self.sweep.records if record.cost is not None]
+        return {
+            "trials": len(costs),
+            "steps": sum(cost.steps for cost in costs),
+            "frames": sum(cost.frames for cost in costs),
+            "device_seconds": sum(cost.device_seconds for cost in costs),
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """Commits, package versions, hardware and times of the recorded trials."""
+        entries = [record.provenance for record in self.sweep.records]
+        packages: dict[str, set[str]] = {}
+        for entry in entries:
+            for name, version in entry.packages.items():
+                packages.setdefault(name, set()).add(version)
+        return {
+            "commits": sorted({entry.commit + (" (uncommitted changes)" if entry.dirty else "") for entry in entries}),
+            "packages": {name: sorted(versions) for name, versions in sorted(packages.items())},
+            "hardware": sorted({entry.hardware for entry in entries}),
+            "started": min((entry.started for entry in entries), default=None),
+            "ended": max((entry.ended for entry in entries), default=None),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        trials = {arm.key: [_trial(outcome) for outcome in arm.outcomes] for arm in self.sweep.arms.values()}
+        return {
+            "schema_version": 1,
+            "sweep": self.name,
+            "opening": asdict(self.opening) if self.opening else None,
+            "key_result": self.key_result,
+            "tally": self.tally,
+            "floor": self.floor,
+            "banners": [asdict(banner) for banner in self.banners],
+            "chosen_arm_key": self.chosen,
+            "corpus": self.corpus(),
+            "protocols": [{"text": text, "arms": list(arms)} for text, arms in self.protocols.items()],
+            "definitions": list(METRIC_DEFINITIONS),
+            "results": [row | {"trials": trials[row["arm_key"]]} for row in as_rows(self.results)],
+            "comparisons": as_rows(self.comparisons),
+            "figures": {drawing.name: as_rows(drawing.data) for drawing in self.drawings},
+            "published": [asdict(row) for row in self.published],
+            "cost": self.cost(),
+            "provenance": self.provenance(),
+        }
+
+
+def gather(
+    sweep: Sweep, tests: Mapping[str, Part], *, opening: Opening | None, resamples: int = RESAMPLES, seed: int = 0
+) -> Report:
+    """Compute every table, sentence and figure. The same records, resamples and seed give the same content."""
+    results = results_table(sweep, tests)
+    comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
+    chosen = choose_arm(results, comparisons)
+    return Report(
+        sweep=sweep,
+        opening=opening,
+        results=results,
+        comparisons=comparisons,
+        chosen=chosen,
+        key_result=key_result(chosen, results, comparisons),
+        tally=tally_sentence(comparisons),
+        floor=floor_sentence(comparisons),
+        banners=tuple(banners(sweep, results)),
+        protocols=_protocols(sweep),
+        published=read_published(sweep.records[0].corpus.name) if sweep.records else (),
+        drawings=_drawings(sweep, tests, results, comparisons, chosen),
+    )
+
+
+def _trial(outcome: Outcome) -> dict[str, Any]:
+    planned = outcome.planned
+    return {
+        "trial_key": planned.trial_key,
+        "seed": planned.seed,
+        "status": outcome.status,
+        "reason": outcome.reason or None,
+    }
+
+
+def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for arm in sweep.arms.values():
+        for outcome in arm.outcomes:
+            if outcome.record is not None:
+                found.setdefault("\n".join(protocol_sentences(outcome.record)), {})[arm.name] = None
+    return {text: tuple(names) for text, names in found.items()}
+
+
+def _drawings(
+    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame, chosen: str | None
+) -> tuple[Drawing, ...]:
+    drawn = [draw_differences(comparisons), draw_heatmap(comparisons, sweep.arms)]
+    if chosen is not None:
+        drawn.append(_confusions(sweep, tests, chosen))
+    drawn.append(draw_ratios(results))
+    return tuple(drawing for drawing in drawn if drawing is not None)
+
+
+def _confusions(sweep: Sweep, tests: Mapping[str, Part], chosen: str) -> Drawing:
+    arm = sweep.arms[chosen]
+    twin = sweep.arms[arm.twin_key or ""]
+    common = set(arm.seeds) & set(twin.seeds)
+
+    def pooled(records: tuple[Record, ...]) -> Any:
+        return sum(tests[record.trial_key].counts.sum(axis=(0, 1)) for record in records if record.seed in common)
+
+    classes = arm.records[0].corpus.classes
+    return draw_confusions([(arm.name, pooled(arm.records)), (twin.name, pooled(twin.records))], classes=classes)

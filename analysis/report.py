@@ -1,0 +1,95 @@
+"""`sweep report`: records in, a report folder out."""
+
+from __future__ import annotations
+
+__all__ = ["ReportSummary", "write_report"]
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.content import Report, gather
+from analysis.export import csv_text, json_text, latex_text, markdown_text
+from analysis.load import load_sweep, open_test
+from analysis.openings import record_opening
+from analysis.page import html_text
+from analysis.svg import pdf_bytes, svg_text
+from core.errors import BadInputError
+
+FIGURES = ("confusions", "differences", "heatmap", "ratios")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSummary:
+    """What was written, and how the sweep stands."""
+
+    sweep: str
+    out: Path
+    n_complete: int
+    n_expected: int
+    n_failed: int
+    n_missing: int
+    openings: int
+    """How often the test part has been read, this time included; 0 when there was nothing to read."""
+    key_result: str
+    banners: tuple[str, ...]
+    markdown: str
+    """The tables for a terminal, as in `results.md`."""
+    content: dict[str, Any]
+    """The content of `report.json`, for `--json`."""
+
+
+def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: str) -> ReportSummary:
+    """Write the report folder of a sweep and log this look at its test part in `openings.jsonl` beside the plan.
+
+    Writes `index.html`, `results.{csv,md,tex}`, `comparisons.csv`, `report.json` and `figures/*.{svg,pdf,csv}`. The
+    same records give the same bytes, except for the count, time and author of the opening (one line in `index.html`,
+    one entry in `report.json`). Raises BadInputError for a plan or record that cannot be used, for metrics that their
+    predictions do not give, and when the folder cannot be written.
+    """
+    sweep = load_sweep(plan_path=plan_path, trials_root=trials_root)
+    complete = sum(outcome.status == "complete" for outcome in sweep.outcomes)
+    log = plan_path.with_name("openings.jsonl")
+    opening = record_opening(log, by=opened_by, trials=complete) if complete else None
+    report = gather(sweep, open_test(sweep), opening=opening)
+    try:
+        _write(report, out)
+    except OSError as error:
+        raise BadInputError(f"{error.filename or out}: the report cannot be written ({error.strerror})") from error
+    statuses = [outcome.status for outcome in sweep.outcomes]
+    return ReportSummary(
+        sweep=report.name,
+        out=out,
+        n_complete=complete,
+        n_expected=len(statuses),
+        n_failed=statuses.count("failed"),
+        n_missing=statuses.count("missing"),
+        openings=opening.number if opening else 0,
+        key_result=report.key_result,
+        banners=tuple(banner.text for banner in report.banners),
+        markdown=markdown_text(report),
+        content=report.as_json(),
+    )
+
+
+def _write(report: Report, out: Path) -> None:
+    figures = out / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for name in FIGURES:
+        for ending in ("svg", "pdf", "csv"):
+            (figures / f"{name}.{ending}").unlink(missing_ok=True)
+    svgs = {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
+    for drawing in report.drawings:
+        (figures / f"{drawing.name}.svg").write_text(svgs[drawing.name], encoding="utf-8")
+        (figures / f"{drawing.name}.pdf").write_bytes(pdf_bytes(drawing.figure))
+        (figures / f"{drawing.name}.csv").write_text(csv_text(drawing.data), encoding="utf-8")
+    texts = {
+        "results.csv": csv_text(report.results),
+        "results.md": markdown_text(report),
+        "results.tex": latex_text(report),
+        "comparisons.csv": csv_text(report.comparisons),
+        "report.json": json_text(report),
+        "index.html": html_text(report, svgs=svgs),
+    }
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")

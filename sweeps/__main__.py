@@ -1,0 +1,5 @@
+"""`python -m sweeps` is the `sweep` command."""
+
+from sweeps.cli import main
+
+main()

@@ -1,0 +1,261 @@
+"""The `sweep` command. Heavy imports stand inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from core.config import CorpusConfig
+    from core.store import Workspace
+    from sweeps.plan import Plan
+
+SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
+CORPORA = ("demo", "iemocap", "ravdess", "emodb", "table")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SweepGroup(click.Group):
+    """Turns every error made on purpose into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from core.errors import EmsweepError
+
+        try:
+            return super().invoke(ctx)
+        except EmsweepError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+def workspace_option(command: Command) -> Command:
+    return click.option(
+        "--workspace", type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of everything; default $EMSWEEP_WORKSPACE, else ./emsweep-workspace.",
+    )(command)  # fmt: skip
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
+
+
+def corpus_options(command: Command) -> Command:
+    for option in (
+        click.option("--allow-quarantined", is_flag=True, help="Accept unusable files; they are left out and counted."),
+        click.option("--allow-incomplete", is_flag=True, help="Accept an IEMOCAP without its published counts."),
+        click.option("--part", type=click.Choice(["main", "intensity"]), default="main", help="Part of the demo corpus."),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder of the corpus; the CSV of a table."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="emsweep")
+def main() -> None:
+    """Matched sweeps of emotional masking for speech self-supervised learning.
+
+    Example: sweep launch ems_grid && sweep report ems_grid
+    """
+
+
+@main.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the sweep definitions that ship.
+
+    Example: sweep list
+    """
+    from sweeps.definition import definition_names, load_definition
+
+    definitions = [load_definition(name) for name in definition_names()]
+    if as_json:
+        click.echo(json.dumps([{"name": each.name, "description": each.description} for each in definitions]))
+        return
+    for each in definitions:
+        click.echo(f"{each.name:16} {each.description}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. -o preset=small.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before starting.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--gpus-per-trial", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--address", help="Ray cluster to run on; default is a local one.")
+@workspace_option
+@json_option
+def launch(
+    name: str, overrides: tuple[str, ...], yes: bool, dry_run: bool, cpus_per_trial: float, gpus_per_trial: float,
+    address: str | None, workspace: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run the sweep NAME (one that ships, or a YAML file). Trials already complete are not run again.
+
+    Example: sweep launch ems_grid -o preset=small -o seeds=[0,1,2] --yes
+    """
+    from core.store import Workspace
+    from sweeps.definition import load_definition
+    from sweeps.display import Display
+    from sweeps.plan import make_plan
+    from sweeps.runner import Resources
+    from sweeps.runner import launch as run
+
+    place, display = Workspace.at(workspace), Display()
+    resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, address=address)
+    definition = load_definition(name, overrides)
+    with display.live():
+        plan = make_plan(definition, place, compute=resources.compute_settings(), progress=display.progress)
+    _show_plan(plan, place, as_json=as_json)
+    if dry_run:
+        return
+    if not yes and plan.open_trials(place):
+        click.confirm("Start?", abort=True, err=True)
+    with display.live():
+        result = run(plan, place, resources, display=display)
+    click.echo(f"{result.complete} of {len(plan.trials)} trials complete, {len(result.failed)} failed, {result.open} open")
+    for key, reason in result.failed.items():
+        click.echo(f"failed: {key}: {reason}", err=True)
+    if result.open:
+        click.echo(f"to continue: sweep launch {name}", err=True)
+    click.echo(f"next: sweep report {definition.name}; sweep ui")
+    sys.exit(result.exit_code)
+
+
+def _show_plan(plan: Plan, workspace: Workspace, *, as_json: bool) -> None:
+    open_keys = {trial.trial_key for trial in plan.open_trials(workspace)}
+    if as_json:
+        rows = [
+            {"trial_key": each.trial_key, "arm": each.arm, "seed": each.seed, "open": each.trial_key in open_keys}
+            for each in plan.trials
+        ]
+        click.echo(json.dumps({"sweep": plan.definition.name, "trials": rows}))
+        return
+    click.echo(f"sweep {plan.definition.name} (preset {plan.definition.preset}): {len(plan.trials)} trials, {len(open_keys)} to run")
+    seeds: dict[str, list[str]] = {}
+    for trial in plan.trials:
+        seeds.setdefault(trial.arm, []).append(f"{trial.seed}{'' if trial.trial_key in open_keys else '✓'}")
+    for arm, of_arm in seeds.items():
+        click.echo(f"  {arm:28} seeds {' '.join(of_arm)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report; default sweeps/NAME/report.")
+@workspace_option
+@json_option
+def report(name: str, out: Path | None, workspace: Path | None, as_json: bool) -> None:
+    """Write the UA/WA tables, figures and page of the sweep NAME. Opens the sealed test predictions.
+
+    Example: sweep report ems_grid --out report
+    """
+    from analysis.report import write_report
+    from core.store import Workspace
+
+    place = Workspace.at(workspace)
+    folder = out or place.sweep(name) / "report"
+    summary = write_report(
+        trials_root=place.root / "trials", plan_path=place.sweep(name) / "plan.json", out=folder, opened_by="sweep report"
+    )
+    click.echo(json.dumps(summary.as_json()) if as_json else summary.as_text())
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.argument("name", required=False)
+@workspace_option
+def ui(name: str | None, port: int, workspace: Path | None) -> None:
+    """Open MLflow on the workspace's trials; NAME links straight to that sweep's runs. Ctrl-C ends it.
+
+    Example: sweep ui ems_grid --port 5001
+    """
+    from core.store import Workspace
+    from sweeps.tracking.server import serve
+
+    serve(Workspace.at(workspace).root, sweep=name, port=port, say=click.echo)
+
+
+@main.command()
+@click.argument("name")
+@workspace_option
+@json_option
+def sync(name: str, workspace: Path | None, as_json: bool) -> None:
+    """Send what MLflow has not received yet of the sweep NAME.
+
+    Example: sweep sync ems_grid
+    """
+    from core.store import Workspace
+    from sweeps.tracking.filling import uploader_for
+
+    backlog = uploader_for(name, Workspace.at(workspace)).drain(timeout=600)
+    if as_json:
+        click.echo(json.dumps({"metrics": backlog.metrics, "artifacts": backlog.artifacts, "trials": backlog.trials_unsent}))
+    else:
+        click.echo(f"unsent: {backlog.metrics} metrics, {backlog.artifacts} artifacts, {backlog.trials_unsent} trials")
+    sys.exit(0 if backlog.empty else 1)
+
+
+@main.group()
+def corpus() -> None:
+    """Look at corpora."""
+
+
+@corpus.command("check")
+@click.argument("name", type=click.Choice(CORPORA))
+@corpus_options
+@click.option("--folds", "scheme", type=click.Choice(SCHEMES), help="Count per fold of this scheme too.")
+@click.option("--fold-file", type=click.Path(path_type=Path), help="Fold file of the scheme 'file'.")
+@workspace_option
+@json_option
+def corpus_check(
+    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, scheme: str | None,
+    fold_file: Path | None, workspace: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Check every file of a corpus; print its counts per fold and class, and the ledger of what is set aside.
+
+    Example: sweep corpus check ravdess --root data/ravdess --folds leave-one-speaker-out
+    """
+    from core.config import FoldsConfig
+    from core.corpora.folds import make_folds
+    from core.corpora.loading import load_manifest, summarise
+    from core.store import Workspace
+    from sweeps.definition import checked
+    from sweeps.display import Display
+    from sweeps.ledger import ledger_text
+
+    config = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    display = Display()
+    with display.live():
+        manifest = load_manifest(config, Workspace.at(workspace), progress=display.progress)
+    folds = None
+    if scheme:
+        settings = {"scheme": scheme, "file": fold_file}
+        folds = make_folds(manifest, checked(FoldsConfig, settings, where="--folds"))
+    summary = summarise(manifest, folds)
+    click.echo(json.dumps(summary) if as_json else ledger_text(summary))
+
+
+@main.group()
+def intensity() -> None:
+    """Fit and apply frame-level intensity models."""
+
+
+def _corpus(name: str, root: Path | None, *, part: str = "main", incomplete: bool = False, quarantined: bool = False) -> CorpusConfig:
+    from core.config import CorpusConfig
+    from sweeps.definition import checked
+
+    settings = {
+        "name": name,
+        "root": root,
+        "part": part,
+        "allow_incomplete": incomplete,
+        "allow_quarantined": quarantined,
+    }
+    return checked(CorpusConfig, settings, where=f"corpus {name}")

@@ -1,0 +1,200 @@
+"""Execute a plan: shared stages first, then every open trial through Ray Tune."""
+
+from __future__ import annotations
+
+__all__ = ["LaunchResult", "Resources", "launch"]
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInputError
+from core.progress import Progress
+from core.records import read_record
+from core.resolve import resolve
+from core.store import Workspace
+from core.systems import ems
+from core.trial import fail_trial
+from sweeps.display import Display
+from sweeps.plan import Plan, PlannedTrial
+from sweeps.tracking.filling import finish, register, uploader_for
+from sweeps.tracking.journal import Journal, SweepState
+
+WORKER_RETRIES = 2
+"""How often a trial whose worker was lost starts again from its checkpoint."""
+
+UPLOAD_PATIENCE_S = 60.0
+"""How long a finished sweep waits for MLflow; what is left stays in the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial gets, and where."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    address: str | None = None
+    """A running Ray cluster; None starts a local one."""
+
+    def compute_settings(self) -> dict[str, Any]:
+        """The trial settings these resources fix: both can change a result's last digits."""
+        return {"compute.device": "cuda" if self.gpus else "cpu", "compute.threads": max(1, int(self.cpus))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchResult:
+    """How many trials of the plan ended how."""
+
+    complete: int
+    failed: Mapping[str, str]
+    """Trial key → reason."""
+    open: int
+
+    @property
+    def state(self) -> SweepState:
+        """What the sweep's own run in MLflow shall show."""
+        return "interrupted" if self.open else "failed" if self.failed else "complete"
+
+    @property
+    def exit_code(self) -> int:
+        """0 all complete, 1 none complete, 3 some failed, 4 interrupted and resumable."""
+        if self.open:
+            return 4
+        if not self.failed:
+            return 0
+        return 3 if self.complete else 1
+
+
+def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: Display) -> LaunchResult:
+    """Run the plan's open trials and return how all of them ended; Ctrl-C leaves a checkpoint of the running ones.
+
+    The journal and the plan lie in `sweeps/<name>/`; Ray's own state in `sweeps/<name>/ray/`. Raises BadInputError when
+    Ray cannot be reached or cannot ever give a trial its resources.
+    """
+    open_trials = plan.open_trials(workspace)
+    plan.write(workspace)
+    journal = Journal(workspace.sweep(plan.definition.name) / "journal.db")
+    for trial in plan.trials:
+        register(journal, trial)
+    uploader = uploader_for(plan.definition.name, workspace)
+    uploader.start()
+    try:
+        if open_trials:
+            _prepare(open_trials, workspace, progress=display.progress)
+            _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
+    finally:
+        result = _settle(plan, workspace, journal)
+        journal.close()
+        backlog = uploader.stop(UPLOAD_PATIENCE_S, state=result.state)
+        if not backlog.empty:
+            display.say(f"MLflow has not got everything ({uploader.trouble}); later: sweep sync {plan.definition.name}")
+    return result
+
+
+def _prepare(trials: tuple[PlannedTrial, ...], workspace: Workspace, *, progress: Progress) -> None:
+    """Make what trials share here, with a progress bar, before any of them waits for it on a worker."""
+    seen: set[str] = set()
+    for trial in trials:
+        config = trial.config
+        parts = (config.corpus, config.features, config.intensity, config.pretraining_audio)
+        key = json.dumps([part.model_dump(mode="json") for part in parts])
+        if key not in seen:
+            seen.add(key)
+            ems.prepare(config, resolve(config, workspace, progress=progress), workspace, progress=progress)
+
+
+def _run_tune(
+    plan: Plan, trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *,
+    journal: Journal, display: Display,
+) -> None:  # fmt: skip
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    import ray
+    from ray import tune
+
+    from sweeps.trainable import TrialTrainable
+    from sweeps.tune_callback import SweepCallback
+
+    _connect(resources)
+    try:
+        tasks = [tune_task(trial, workspace, journal.path) for trial in trials]
+        callback = SweepCallback(plan, trials, workspace, journal=journal, display=display)
+        tuner = tune.Tuner(
+            tune.with_resources(TrialTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"trial": tune.grid_search(tasks)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
+                trial_dirname_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(workspace.sweep(plan.definition.name)),
+                verbose=0,
+                callbacks=[callback],
+                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            ),
+        )
+        for outcome in tuner.fit():
+            if outcome.error is not None:
+                _record_error(json.loads(outcome.config["trial"]), outcome.error, {t.trial_key: t for t in trials}, workspace)
+    finally:
+        ray.shutdown()
+
+
+def tune_task(trial: PlannedTrial, workspace: Workspace, journal: Path) -> str:
+    """What a `TrialTrainable` needs to know, as JSON."""
+    return json.dumps(
+        {
+            "trial_key": trial.trial_key,
+            "arm": trial.arm,
+            "config": trial.config.model_dump_json(),
+            "workspace": str(workspace.root),
+            "journal": str(journal),
+        }
+    )
+
+
+def _connect(resources: Resources) -> None:
+    import ray
+
+    try:
+        if resources.address:
+            ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BadInputError(f"--address {resources.address}: no Ray cluster there ({error})") from error
+    for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+        most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if wanted > most:
+            ray.shutdown()
+            raise BadInputError(f"--{name.lower()}s-per-trial {wanted:g}: the largest node has {most:g}")
+
+
+def _record_error(
+    task: dict[str, Any], error: BaseException, trials: Mapping[str, PlannedTrial], workspace: Workspace
+) -> None:
+    trial = trials[task["trial_key"]]
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines()
+    reason = f"{type(cause).__name__}: {lines[-1].strip() if lines else ''}"
+    fail_trial(trial.config, workspace, arm=trial.arm, reason=reason)
+
+
+def _settle(plan: Plan, workspace: Workspace, journal: Journal) -> LaunchResult:
+    """Count records, and tell the journal how each trial ended."""
+    records = {trial.trial_key: read_record(workspace.trial(trial.trial_key)) for trial in plan.trials}
+    known = {entry.trial_key: entry.state for entry in journal.trials()}
+    for key, record in records.items():
+        if record is not None and known.get(key) != record.status:
+            finish(journal, workspace, record)
+    complete = sum(record is not None and record.status == "complete" for record in records.values())
+    failed = {key: record.reason or "" for key, record in records.items() if record and record.status == "failed"}
+    return LaunchResult(complete=complete, failed=failed, open=len(records) - complete - len(failed))

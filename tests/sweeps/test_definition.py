@@ -1,0 +1,111 @@
+"""Definitions and overrides: what is understood, and that everything else is refused in one line."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from core.config import TrialConfig
+from core.errors import BadInputError
+from core.presets import PRESETS
+from sweeps.definition import checked, definition_names, known_keys, load_definition, trial_config
+
+
+@pytest.mark.parametrize("name", definition_names())
+def test_shipped_definitions_make_valid_trials_at_every_preset(name):
+    for preset in PRESETS:
+        definition = load_definition(name, [f"preset={preset}"])
+        point = {axis: values[0] for axis, values in definition.axes.items()}
+        assert trial_config(definition, point).masking.ratio == point["masking.ratio"]
+
+
+def test_ems_grid_has_the_three_axes_of_the_user():
+    assert set(load_definition("ems_grid").axes) == {"masking.ratio", "masking.temperature", "masking.span"}
+
+
+def test_paper_preset_is_the_published_setting():
+    config = TrialConfig.model_validate(PRESETS["paper"])
+    model, training = config.mockingjay, config.pretrain
+    assert (model.layers, model.hidden, model.heads, model.ffn, model.stack) == (3, 768, 12, 3072, 1)
+    assert (training.steps, training.lr, training.warmup, training.clip, training.batch) == (1_000_000, 2e-4, 0.07, 5, 16)
+    assert config.features.dims == 240
+    probe = config.probe
+    assert (probe.projection, probe.steps, probe.batch, probe.lr) == (256, 30_000, 32, 1e-4)
+    net = config.intensity.strengthnet
+    assert (net.channels, net.lstm, net.dropout, net.lr, net.batch, net.patience) == ((16, 32, 64, 128), 128, 0.3, 1e-4, 64, 30)
+
+
+def test_override_replaces_an_axis_and_a_setting():
+    definition = load_definition("ems_grid", ["axes.masking.span=[5]", "seeds=[3]", "pretrain.steps=9", "preset=small"])
+    assert (definition.axes["masking.span"], definition.seeds, definition.preset) == ((5,), (3,), "small")
+    assert trial_config(definition, {}).pretrain.steps == 9
+
+
+def test_naming_another_corpus_drops_what_was_said_of_the_old_one(tmp_path):
+    overrides = [f"intensity.fit.root={tmp_path}", "intensity.fit.name=ravdess", f"corpus.root={tmp_path}", "corpus.name=emodb"]
+    config = trial_config(load_definition("ems_grid", overrides), {})
+    assert (config.intensity.fit.name, config.intensity.fit.part, config.intensity.fit.root) == ("ravdess", "main", tmp_path)
+
+
+def test_infinite_temperature_survives_the_way_through_json():
+    config = trial_config(load_definition("ems_grid", ["axes.masking.temperature=[.inf]"]), {"masking.temperature": "inf"})
+    assert math.isinf(TrialConfig.model_validate_json(config.model_dump_json()).masking.temperature)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("masking.rato=0.2", r"unknown setting 'masking.rato'; the nearest is 'masking.ratio'"),
+        ("axes.masking.temp=[1]", r"unknown setting 'masking.temp'; the nearest is 'masking.temperature'"),
+        ("sedes=[1]", r"unknown setting 'sedes'; the nearest is 'seed"),
+        ("seed=3", r"the setting is 'seeds'"),
+        ("masking.ratio=0.2", r"masking.ratio: is an axis and a fixed setting at once"),
+        ("preset=huge", r"preset: Input should be 'smoke', 'small' or 'paper' \(got 'huge'\)"),
+        ("masking.zero", r"expected key=value"),
+        ("seeds=[", r"not YAML"),
+        ("seeds=[]", r"seeds: .*at least 1 item"),
+    ],
+)
+def test_a_bad_override_is_one_clear_line(override, message):
+    with pytest.raises(BadInputError, match=message) as caught:
+        load_definition("ems_grid", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "point", "message"),
+    [
+        ([], {"masking.ratio": 1.5}, r"masking.ratio: Input should be less than 1 \(got 1.5\)"),
+        ([], {"masking.span": 0}, r"masking.span: Input should be greater than or equal to 1 \(got 0\)"),
+        ([], {"masking.temperature": -1}, r"masking.temperature: .*greater than 0 \(got -1\)"),
+        (["mockingjay.heads=5"], {}, r"heads: 5 does not divide hidden 48"),
+        (["corpus.name=emodb"], {}, r"corpus 'emodb' needs its folder"),
+        (["corpus.name=emodb", "corpus.root=/x"], {}, r"the demo corpus is synthetic"),
+        (["masking.policy=random"], {}, r"temperature: needed by policy 'ems'"),
+        (["intensity.source=external"], {}, r"file, hop_ms: both are needed"),
+    ],
+)
+def test_a_bad_value_names_setting_value_and_bound(overrides, point, message):
+    definition = load_definition("ems_grid", overrides)
+    axes = {axis: values[0] for axis, values in definition.axes.items()}
+    with pytest.raises(BadInputError, match=message):
+        trial_config(definition, axes | point)
+
+
+def test_a_definition_file_with_a_misspelt_setting_names_the_nearest(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nsettings: {masking: {spann: 3}}\n")
+    with pytest.raises(BadInputError, match=r"mine.yaml: unknown setting 'masking.spann'; the nearest is 'masking.span'"):
+        load_definition(str(path))
+
+
+def test_an_unknown_sweep_names_those_that_ship():
+    with pytest.raises(BadInputError, match=r"no sweep 'ems_gird': not one of .*ems_grid"):
+        load_definition("ems_gird")
+
+
+def test_every_setting_of_the_config_can_be_overridden():
+    keys = known_keys()
+    assert {"corpus.root", "intensity.strengthnet.lr", "pretraining_audio.corpus.name", "compute.threads"} <= set(keys)
+    assert checked(TrialConfig, {}, where="defaults").seed == 0

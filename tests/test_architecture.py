@@ -1,0 +1,56 @@
+"""Rooms and borders: top-level names are ours, help is fast, nothing heavy is imported early."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["core", "sweeps", "analysis"])
+def test_no_foreign_package_takes_our_name(name):
+    found = Path(importlib.import_module(name).__file__).resolve().parent
+    assert found == ROOT / name, f"another top-level package {name!r} shadows ours: {found}"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, click.testing, sweeps.cli as cli; click.testing.CliRunner().invoke(cli.main, ['--help']);"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_no_room_without_a_name():
+    nameless = {"utils.py", "common.py", "base.py", "helpers.py", "misc.py"}
+    paths = [path for package in ("core", "sweeps", "analysis") for path in (ROOT / package).rglob("*.py")]
+    assert len(paths) > 20
+    assert not [path for path in paths if path.name in nameless]
+
+
+def test_every_preset_and_module_of_the_trial_key_exists():
+    from core.identity import code_version
+    from core.resolve import TRIAL_MODULES
+
+    assert len(code_version(TRIAL_MODULES)) == 16
+
+
+def test_the_trial_key_covers_all_code_a_trial_runs():
+    """Every module of core that a trial imports is part of its key, but for those that only carry, name or write down."""
+    from core.resolve import TRIAL_MODULES
+
+    carriers = {
+        "core", "core.corpora", "core.intensity", "core.models", "core.systems", "core.errors", "core.identity",
+        "core.progress", "core.provenance", "core.records", "core.store",
+    }  # fmt: skip
+    # What turns files into a manifest shows in the corpus fingerprint, which is part of the key.
+    carriers |= {f"core.corpora.{path.stem}" for path in (ROOT / "core" / "corpora").glob("*.py")} - {"core.corpora.folds"}
+    code = "import sys, core.trial, core.systems.ems; print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(shown) - carriers <= set(TRIAL_MODULES)

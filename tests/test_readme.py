@@ -1,0 +1,27 @@
+"""The README says what the commands say, and every command has help with an example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.reference import commands, with_reference
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_reference_is_the_present_help():
+    text = README.read_text(encoding="utf-8")
+    assert text == with_reference(text), "run `make readme`"
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_has_an_example_of_itself(name, command):
+    assert f"Example: {name}" in (command.help or "")
+
+
+def test_the_two_set_up_commands_are_promised():
+    text = README.read_text(encoding="utf-8")
+    assert "make demo" in text
+    assert "make test" in text
