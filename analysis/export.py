@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["csv_text", "json_text", "latex_text", "markdown_text"]
+__all__ = ["csv_text", "json_text", "latex_text", "markdown_text", "tables_text"]
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,12 @@ def json_text(report: Report) -> str:
 
 
 def markdown_text(report: Report) -> str:
-    """Results, comparisons and notes as Markdown, percent with one decimal."""
+    """`results.md`: `tables_text` and, set apart, what others have published on the corpus."""
+    return "\n\n".join([tables_text(report), *_markdown_published(report)]) + "\n"
+
+
+def tables_text(report: Report) -> str:
+    """Notes, results and comparisons as Markdown, percent with one decimal; also what the terminal shows."""
     results = [
         ["arm", "twin", "trials", "UA %", "WA %", "F1 %", "realised ratio %"],
         *(
@@ -55,7 +60,7 @@ def markdown_text(report: Report) -> str:
     differences = [
         ["arm", "twin", "metric", "pairs", "difference (points)", "95 % interval", "p", "p (Holm)"],
         *(
-            [row["arm"], row["twin"], row["metric"].upper(), str(row["n_pairs"]), *_difference(row, digits=1)]
+            [row["arm"], row["twin"], row["metric"].upper(), _pairs(row), *_difference(row, digits=1)]
             for row in as_rows(report.comparisons)
         ),
     ]
@@ -63,8 +68,7 @@ def markdown_text(report: Report) -> str:
     parts += [report.tally, report.floor, "## Results", _markdown(results)]
     if len(differences) > 1:
         parts += ["## Differences to the twin", _markdown(differences)]
-    parts += _markdown_published(report)
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part)
 
 
 def latex_text(report: Report) -> str:
@@ -109,6 +113,11 @@ def _trials(row: dict[str, Any]) -> str:
     return f"{text} ({row['status']}: no seed {row['missing_seeds'].replace(' ', ', ')})"
 
 
+def _pairs(row: dict[str, Any]) -> str:
+    whole = row["n_seeds"] == row["n_seeds_expected"]
+    return str(row["n_pairs"]) + ("" if whole else f" ({row['n_seeds']}/{row['n_seeds_expected']} seeds)")
+
+
 def _difference(row: dict[str, Any], *, digits: int) -> list[str]:
     low, high = row["ci_low"], row["ci_high"]
     interval = "–" if low is None else f"[{points(low, digits)}, {points(high, digits)}]"
@@ -117,8 +126,10 @@ def _difference(row: dict[str, Any], *, digits: int) -> list[str]:
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    ruled = [escaped[0], ["---"] * len(escaped[0]), *escaped[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+    widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
+    ruled = [escaped[0], ["-" * max(3, width) for width in widths], *escaped[1:]]
+    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in ruled]
+    return "\n".join(f"| {' | '.join(row)} |" for row in padded)
 
 
 def _markdown_published(report: Report) -> list[str]:

@@ -193,7 +193,8 @@ def _count(frame: pd.DataFrame, *, folds: list[str], classes: tuple[str, ...], w
     )
     shape = (len(folds), len(speakers), len(classes), len(classes))
     flat = np.bincount(np.ravel_multi_index(codes, shape), minlength=int(np.prod(shape)))
-    rows = sorted(zip(frame["fold"], frame["utterance"], frame["speaker"], frame["label"], strict=True))
+    columns = (frame[name].tolist() for name in ("fold", "utterance", "speaker", "label"))  # lists: far faster to walk
+    rows = sorted(zip(*columns, strict=True))
     identity = hashlib.sha256("\n".join(map("\t".join, rows)).encode()).hexdigest()
     return Part(
         folds=tuple(folds),

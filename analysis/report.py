@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.content import Report, gather
-from analysis.export import csv_text, json_text, latex_text, markdown_text
+from analysis.export import csv_text, json_text, latex_text, markdown_text, tables_text
 from analysis.load import load_sweep, open_test
 from analysis.openings import record_opening
 from analysis.page import html_text
 from analysis.svg import pdf_bytes, svg_text
+from analysis.wording import count
 from core.errors import BadInputError
 
 FIGURES = ("confusions", "differences", "heatmap", "ratios")
@@ -33,10 +34,19 @@ class ReportSummary:
     """How often the test part has been read, this time included; 0 when there was nothing to read."""
     key_result: str
     banners: tuple[str, ...]
-    markdown: str
-    """The tables for a terminal, as in `results.md`."""
+    tables: str
+    """Results and comparisons as in `results.md`, percent."""
     content: dict[str, Any]
-    """The content of `report.json`, for `--json`."""
+    """The content of `report.json`, shares."""
+
+    def as_text(self) -> str:
+        """What the terminal shows: the tables, how often the test part was read, where the page is."""
+        read = f"test read {count(self.openings, 'time')}" if self.openings else "test not read: no trial is complete"
+        return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: the content of `report.json` and the folder it lies in."""
+        return self.content | {"out": str(self.out)}
 
 
 def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: str) -> ReportSummary:
@@ -67,7 +77,7 @@ def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: st
         openings=opening.number if opening else 0,
         key_result=report.key_result,
         banners=tuple(banner.text for banner in report.banners),
-        markdown=markdown_text(report),
+        tables=tables_text(report),
         content=report.as_json(),
     )
 

@@ -55,8 +55,8 @@ def comparisons_table(
 
     Columns: arm, twin, metric, n_pairs, difference (mean of the paired cells), sd (of the paired cells), ci_low,
     ci_high (95 %, resampled speakers), p (sign-flip over folds), p_corrected (Holm over all comparisons of this metric
-    in the table), p_floor, n_folds, n_seeds, n_speakers, arm_key, twin_key. A pair without a common seed keeps its
-    row, empty. Raises BadInputError when an arm and its twin were not tested on the same utterances.
+    in the table), p_floor, n_folds, n_seeds, n_seeds_expected, n_speakers, arm_key, twin_key. A pair without a common
+    seed keeps its row, empty. Raises BadInputError when an arm and its twin were not tested on the same utterances.
     """
     rows = [
         _comparison(arm, sweep.arms[arm.twin_key], metric=metric, tests=tests, draws=(resamples, seed))
@@ -65,13 +65,13 @@ def comparisons_table(
         for metric in METRICS
     ]
     names = ["arm", "twin", "metric", "n_pairs", "difference", "sd", "ci_low", "ci_high", "p", "p_corrected"]
-    names += ["p_floor", "n_folds", "n_seeds", "n_speakers", "arm_key", "twin_key"]
+    names += ["p_floor", "n_folds", "n_seeds", "n_seeds_expected", "n_speakers", "arm_key", "twin_key"]
     table = pd.DataFrame(rows, columns=names)
     for metric in METRICS:
         tested = (table["metric"] == metric) & table["p"].notna()
         table.loc[tested, "p_corrected"] = holm(table.loc[tested, "p"].tolist())
     floats = ["difference", "sd", "ci_low", "ci_high", "p", "p_corrected", "p_floor"]
-    integers = ["n_pairs", "n_folds", "n_seeds", "n_speakers"]
+    integers = ["n_pairs", "n_folds", "n_seeds", "n_seeds_expected", "n_speakers"]
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
 
 
@@ -164,7 +164,9 @@ def _median(values: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
 
 
 def _comparison(arm: Arm, twin: Arm, *, metric: Metric, tests: Mapping[str, Part], draws: tuple[int, int]) -> Row:
+    planned = {outcome.planned.seed for outcome in arm.outcomes} & {outcome.planned.seed for outcome in twin.outcomes}
     row: Row = {"arm": arm.name, "twin": twin.name, "metric": metric, "arm_key": arm.key, "twin_key": twin.key}
+    row["n_seeds_expected"] = len(planned)
     pairs = _pairs(arm, twin, tests)
     if not pairs:
         return row | {"n_pairs": 0, "n_seeds": 0}

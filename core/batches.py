@@ -1,4 +1,4 @@
-"""Which utterances, and which part of each, a pre-training step sees. A pure function of (seed, step): nothing to resume.
+"""Which utterances, and which part of each, a pre-training step sees: a pure function of (seed, step).
 
 B utterances, T frames, D feature dims.
 """
@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from core.config import PretrainConfig
+from core.config import MaskingConfig, PretrainConfig
 from core.errors import BadInputError
 from core.features import Features
 from core.masking import MaskAudit, corrupt, draw_mask
@@ -80,7 +80,7 @@ class Batches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def crops(self, step: int) -> list[slice]:
-        """Frames (in the packed array) of each utterance of step `step` (from 0); long ones cropped at a drawn start."""
+        """Frames (in the packed array) of each utterance of step `step` (from 0); long ones cropped at random."""
         epoch, place = divmod(step, self.steps_per_epoch)
         crop = stream(self._seed, "crop", step)
         slices = []

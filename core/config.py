@@ -82,9 +82,7 @@ class CorpusConfig(Config):
 class FoldsConfig(Config):
     """How speakers are divided into train, validation and test."""
 
-    scheme: Literal["leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file"] = (
-        "leave-one-session-out"
-    )
+    scheme: Literal["leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file"] = "leave-one-session-out"
     k: int = Field(default=5, ge=3)
     """Number of folds of `speaker-folds`."""
     file: AbsolutePath | None = None
@@ -96,7 +94,9 @@ class FoldsConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.scheme == "file") != (self.file is not None):
-            raise ValueError(f"file: needed by scheme 'file' and by no other (scheme {self.scheme!r}, file {self.file})")
+            raise ValueError(
+                f"file: needed by scheme 'file' and by no other (scheme {self.scheme!r}, file {self.file})"
+            )
         return self
 
 
@@ -169,7 +169,9 @@ class IntensityConfig(Config):
         if (self.source == "external") != (self.file is not None and self.hop_ms is not None):
             raise ValueError("file, hop_ms: both are needed by source 'external' and by no other")
         if (self.source == "strengthnet") != (self.fit is not None):
-            raise ValueError(f"fit: the corpus to learn from is needed by source 'strengthnet' and by no other ({self.source!r})")
+            raise ValueError(
+                f"fit: the corpus to learn from is needed by source 'strengthnet' and by no other ({self.source!r})"
+            )
         return self
 
 

@@ -52,6 +52,7 @@ def compute_features(
     Log mel filter banks of `torchaudio.compliance.kaldi.fbank` (Povey window, no dither, Kaldi's defaults) on samples
     of full scale ±1, then Δ and ΔΔ, then every dimension to zero mean and unit (population) deviation over the
     utterance's frames. A dimension that never changes becomes 0. T is 0 for a signal shorter than one window.
+    Raises BadInputError naming the first frame whose filter bank is not finite (samples far beyond full scale).
     """
     import torch
 
@@ -71,6 +72,9 @@ def compute_features(
         use_energy=True,
         energy_floor=0.0,
     )
+    finite_T = torch.isfinite(energy_and_fbank_TM).all(dim=1)
+    if not finite_T.all():
+        raise BadInputError(f"features of frame {int(finite_T.int().argmin())} are not finite")
     orders_MT = [energy_and_fbank_TM[:, 1:].T]
     for _ in range(config.deltas):
         orders_MT.append(torchaudio.functional.compute_deltas(orders_MT[-1][None], win_length=DELTA_WINDOW)[0])
@@ -96,7 +100,6 @@ def make_features(
     scale ±1 before normalisation, `index.parquet` (utterance, offset, frames). One utterance is in memory at a time.
     Raises BadInputError for an utterance shorter than one window and for non-finite features.
     """
-    window, _ = analysis_window(config)
     settings = {"features": config.model_dump(mode="json")}
     with workspace.store.claim("features", settings=settings, inputs=[manifest.fingerprint], modules=MODULES) as claim:
         if claim.done:
@@ -110,8 +113,7 @@ def make_features(
             for done, utterance in enumerate(manifest.utterances):
                 progress(f"features of {manifest.corpus}", done, total)
                 samples_N = read_audio(utterance.path, start=utterance.start, end=utterance.end)
-                features_TD, energy_T = compute_features(samples_N, config)
-                _refuse_unusable(utterance, len(samples_N), window, features_TD)
+                features_TD, energy_T = _checked(utterance, samples_N, config)
                 features.append(features_TD)
                 energy.append(energy_T)
                 lengths.append(len(features_TD))
@@ -120,15 +122,19 @@ def make_features(
     return claim.artifact
 
 
-def _refuse_unusable(utterance: Utterance, samples: int, window: int, features_TD: NDArray[np.float32]) -> None:
+def _checked(
+    utterance: Utterance, samples_N: NDArray[np.float32], config: FeaturesConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    try:
+        features_TD, energy_T = compute_features(samples_N, config)
+    except BadInputError as error:
+        raise BadInputError(f"{utterance.path}: {error}") from error
     if len(features_TD) == 0:
         raise BadInputError(
-            f"{utterance.path}: {samples} samples ({samples / SAMPLE_RATE:.4f} s) are shorter than one analysis window "
-            f"({window} samples), utterance {utterance.utterance!r} has no frames"
+            f"{utterance.path}: {len(samples_N)} samples ({len(samples_N) / SAMPLE_RATE:.4f} s) are shorter than one "
+            f"analysis window ({analysis_window(config)[0]} samples), utterance {utterance.utterance!r} has no frames"
         )
-    finite_T = np.isfinite(features_TD).all(axis=1)
-    if not finite_T.all():
-        raise BadInputError(f"{utterance.path}: features of frame {int(np.argmin(finite_T))} are not finite")
+    return features_TD, energy_T
 
 
 class FrameFile:

@@ -111,7 +111,7 @@ def _optimize(state: Pretraining, batch: Batch, config: TrialConfig) -> None:
     with torch_stream(config.seed, "dropout", state.step):
         for start in range(0, len(batch.lengths_B), size):
             part = _reconstruction_error(state.model, batch, slice(start, start + size), config) / elements
-            part.backward()  # type: ignore[no-untyped-call]
+            part.backward()
             loss += part.item()
     state.step += 1
     if not math.isfinite(loss):
@@ -136,4 +136,5 @@ def _reconstruction_error(model: Mockingjay, batch: Batch, rows: slice, config: 
     reduced = device.type == "cuda" and config.compute.autocast == "auto"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
         rebuilt_BTD = model(seen_BTD, lengths_B)
-    return ((rebuilt_BTD.float() - clean_BTD).abs() * mask_BT[..., None]).sum()
+    error: Tensor = ((rebuilt_BTD.float() - clean_BTD).abs() * mask_BT[..., None]).sum()
+    return error

@@ -49,7 +49,9 @@ class ProbeResult:
 class Heads(nn.Module):
     """K independent heads: softmax-weighted layers → Linear(H, P) → Linear(P, C); initialised as K single ones."""
 
-    def __init__(self, *, layers: int, hidden: int, projection: int, classes: int, names: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, *, layers: int, hidden: int, projection: int, classes: int, names: Sequence[str], seed: int
+    ) -> None:
         super().__init__()
         first, second = [], []
         for name in names:
@@ -99,7 +101,9 @@ def fit_probe(
         rows_KB = torch.from_numpy(np.stack(next(batches))).to(device)
         logits_KBC = heads(means_KULH[upstream_K1, rows_KB])
         # Summed over folds: each head's gradient is that of its own mean loss.
-        loss = nn.functional.cross_entropy(logits_KBC.transpose(1, 2), targets_U[rows_KB], reduction="none").mean(1).sum()
+        loss = (
+            nn.functional.cross_entropy(logits_KBC.transpose(1, 2), targets_U[rows_KB], reduction="none").mean(1).sum()
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -31,7 +31,7 @@ from core.store import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Split = Literal["validation", "test"]
 

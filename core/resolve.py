@@ -20,9 +20,10 @@ from core.store import Workspace
 
 TRIAL_MODULES = (
     "core.audio", "core.batches", "core.config", "core.corpora.folds", "core.embed", "core.features",
-    "core.intensity.external", "core.intensity.ranking", "core.intensity.strengthnet", "core.intensity.tracks",
-    "core.masking", "core.metrics", "core.models.mockingjay", "core.pretrain", "core.probe", "core.resolve",
-    "core.seeding", "core.systems.ems", "core.trial", "core.units",
+    "core.intensity.external", "core.intensity.fitting", "core.intensity.ranking", "core.intensity.spectrograms",
+    "core.intensity.strengthnet", "core.intensity.tracks", "core.masking", "core.metrics", "core.models.mockingjay",
+    "core.pretrain", "core.probe", "core.resolve", "core.seeding", "core.systems.ems", "core.torchaudio_import",
+    "core.trial", "core.units",
 )  # fmt: skip
 """Code that can change a trial's result; its version is part of the trial key."""
 

@@ -31,7 +31,7 @@ def stream(seed: int, name: str, *indices: int | str) -> np.random.Generator:
 
 
 @contextmanager
-def torch_stream(seed: int, name: str, *indices: int | str) -> "Iterator[torch.Generator]":
+def torch_stream(seed: int, name: str, *indices: int | str) -> Iterator[torch.Generator]:
     """Seed torch's default generators for the block (dropout reads no other) and restore them after it."""
     import torch
 

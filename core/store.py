@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -69,9 +69,7 @@ class Store:
 
     root: Path
 
-    def key(
-        self, stage: str, *, settings: Mapping[str, Json], inputs: Sequence[str], modules: tuple[str, ...]
-    ) -> str:
+    def key(self, stage: str, *, settings: Mapping[str, Json], inputs: Sequence[str], modules: tuple[str, ...]) -> str:
         """Artifact key: own settings, the inputs' keys, and the version of the code that makes it."""
         return digest(_description(stage, settings, inputs, modules))
 
@@ -102,7 +100,7 @@ class Store:
                 scratch.mkdir(exist_ok=True)
                 yield Claim(artifact=artifact, done=False, out=out, scratch=scratch)
                 write_atomically(out / "artifact.json", json.dumps(description, indent=2, sort_keys=True).encode())
-                os.replace(out, final)
+                out.replace(final)
             except BaseException:
                 shutil.rmtree(out, ignore_errors=True)
                 raise

@@ -1,6 +1,6 @@
 """The one way to torchaudio: its wheels carry a CUDA library that a CPU-only torch cannot load, and we need none of it.
 
-`transformers` imports torchaudio wherever it sees it, so `import_torchaudio` must run before transformers' audio models.
+`transformers` imports torchaudio wherever it sees it, so `import_torchaudio` must run before its audio models.
 """
 
 from __future__ import annotations

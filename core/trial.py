@@ -74,9 +74,7 @@ def run_trial(
     progress: Progress = silent,
 ) -> Record:  # fmt: skip
     """Run one trial from start to end, or read its record when it is already complete."""
-    record: Record | None = None
-    for record in trial_steps(config, workspace, arm=arm, log=log, progress=progress):
-        pass
+    *_, record = trial_steps(config, workspace, arm=arm, log=log, progress=progress)
     assert record is not None
     return record
 

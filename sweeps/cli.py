@@ -6,20 +6,17 @@ __all__ = ["main"]
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweeps.cli_data import corpus, intensity
+from sweeps.cli_options import json_option, workspace_option
+
 if TYPE_CHECKING:
-    from core.config import CorpusConfig
     from core.store import Workspace
     from sweeps.plan import Plan
-
-SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
-CORPORA = ("demo", "iemocap", "ravdess", "emodb", "table")
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SweepGroup(click.Group):
@@ -33,28 +30,6 @@ class SweepGroup(click.Group):
         except EmsweepError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
-
-
-def workspace_option(command: Command) -> Command:
-    return click.option(
-        "--workspace", type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of everything; default $EMSWEEP_WORKSPACE, else ./emsweep-workspace.",
-    )(command)  # fmt: skip
-
-
-def json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
-
-
-def corpus_options(command: Command) -> Command:
-    for option in (
-        click.option("--allow-quarantined", is_flag=True, help="Accept unusable files; they are left out and counted."),
-        click.option("--allow-incomplete", is_flag=True, help="Accept an IEMOCAP without its published counts."),
-        click.option("--part", type=click.Choice(["main", "intensity"]), default="main", help="Part of the demo corpus."),
-        click.option("--root", type=click.Path(path_type=Path), help="Folder of the corpus; the CSV of a table."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -85,7 +60,9 @@ def list_command(as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. -o preset=small.")
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. -o preset=small."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before starting.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
@@ -120,7 +97,9 @@ def launch(
         click.confirm("Start?", abort=True, err=True)
     with display.live():
         result = run(plan, place, resources, display=display)
-    click.echo(f"{result.complete} of {len(plan.trials)} trials complete, {len(result.failed)} failed, {result.open} open")
+    click.echo(
+        f"{result.complete} of {len(plan.trials)} trials complete, {len(result.failed)} failed, {result.open} open"
+    )
     for key, reason in result.failed.items():
         click.echo(f"failed: {key}: {reason}", err=True)
     if result.open:
@@ -138,7 +117,10 @@ def _show_plan(plan: Plan, workspace: Workspace, *, as_json: bool) -> None:
         ]
         click.echo(json.dumps({"sweep": plan.definition.name, "trials": rows}))
         return
-    click.echo(f"sweep {plan.definition.name} (preset {plan.definition.preset}): {len(plan.trials)} trials, {len(open_keys)} to run")
+    click.echo(
+        f"sweep {plan.definition.name} (preset {plan.definition.preset}): "
+        f"{len(plan.trials)} trials, {len(open_keys)} to run"
+    )
     seeds: dict[str, list[str]] = {}
     for trial in plan.trials:
         seeds.setdefault(trial.arm, []).append(f"{trial.seed}{'' if trial.trial_key in open_keys else '✓'}")
@@ -148,7 +130,9 @@ def _show_plan(plan: Plan, workspace: Workspace, *, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report; default sweeps/NAME/report.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report; default sweeps/NAME/report."
+)
 @workspace_option
 @json_option
 def report(name: str, out: Path | None, workspace: Path | None, as_json: bool) -> None:
@@ -162,7 +146,10 @@ def report(name: str, out: Path | None, workspace: Path | None, as_json: bool) -
     place = Workspace.at(workspace)
     folder = out or place.sweep(name) / "report"
     summary = write_report(
-        trials_root=place.root / "trials", plan_path=place.sweep(name) / "plan.json", out=folder, opened_by="sweep report"
+        trials_root=place.root / "trials",
+        plan_path=place.sweep(name) / "plan.json",
+        out=folder,
+        opened_by="sweep report",
     )
     click.echo(json.dumps(summary.as_json()) if as_json else summary.as_text())
 
@@ -196,66 +183,11 @@ def sync(name: str, workspace: Path | None, as_json: bool) -> None:
 
     backlog = uploader_for(name, Workspace.at(workspace)).drain(timeout=600)
     if as_json:
-        click.echo(json.dumps({"metrics": backlog.metrics, "artifacts": backlog.artifacts, "trials": backlog.trials_unsent}))
+        click.echo(json.dumps({"metrics": backlog.metrics, "artifacts": backlog.artifacts, "runs": backlog.runs}))
     else:
-        click.echo(f"unsent: {backlog.metrics} metrics, {backlog.artifacts} artifacts, {backlog.trials_unsent} trials")
+        click.echo(f"unsent: {backlog.metrics} metrics, {backlog.artifacts} artifacts, {backlog.runs} runs")
     sys.exit(0 if backlog.empty else 1)
 
 
-@main.group()
-def corpus() -> None:
-    """Look at corpora."""
-
-
-@corpus.command("check")
-@click.argument("name", type=click.Choice(CORPORA))
-@corpus_options
-@click.option("--folds", "scheme", type=click.Choice(SCHEMES), help="Count per fold of this scheme too.")
-@click.option("--fold-file", type=click.Path(path_type=Path), help="Fold file of the scheme 'file'.")
-@workspace_option
-@json_option
-def corpus_check(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, scheme: str | None,
-    fold_file: Path | None, workspace: Path | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Check every file of a corpus; print its counts per fold and class, and the ledger of what is set aside.
-
-    Example: sweep corpus check ravdess --root data/ravdess --folds leave-one-speaker-out
-    """
-    from core.config import FoldsConfig
-    from core.corpora.folds import make_folds
-    from core.corpora.loading import load_manifest, summarise
-    from core.store import Workspace
-    from sweeps.definition import checked
-    from sweeps.display import Display
-    from sweeps.ledger import ledger_text
-
-    config = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
-    display = Display()
-    with display.live():
-        manifest = load_manifest(config, Workspace.at(workspace), progress=display.progress)
-    folds = None
-    if scheme:
-        settings = {"scheme": scheme, "file": fold_file}
-        folds = make_folds(manifest, checked(FoldsConfig, settings, where="--folds"))
-    summary = summarise(manifest, folds)
-    click.echo(json.dumps(summary) if as_json else ledger_text(summary))
-
-
-@main.group()
-def intensity() -> None:
-    """Fit and apply frame-level intensity models."""
-
-
-def _corpus(name: str, root: Path | None, *, part: str = "main", incomplete: bool = False, quarantined: bool = False) -> CorpusConfig:
-    from core.config import CorpusConfig
-    from sweeps.definition import checked
-
-    settings = {
-        "name": name,
-        "root": root,
-        "part": part,
-        "allow_incomplete": incomplete,
-        "allow_quarantined": quarantined,
-    }
-    return checked(CorpusConfig, settings, where=f"corpus {name}")
+main.add_command(corpus)
+main.add_command(intensity)

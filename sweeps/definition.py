@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SweepDefinition", "checked", "definition_names", "load_definition", "trial_config"]
+__all__ = ["SweepDefinition", "apply_overrides", "checked", "definition_names", "load_definition", "trial_config"]
 
 import copy
 import difflib
@@ -28,9 +28,9 @@ class SweepDefinition(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     description: str = ""
     preset: Preset = "smoke"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """Nested trial settings, over those of the preset."""
-    axes: dict[str, tuple[Any, ...]] = {}
+    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Dotted trial setting → the values of this axis."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     twins: bool = True
@@ -63,7 +63,7 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
             raise BadInputError(f"{path}: {part} must be a mapping, got {content[part]!r}")
     for key in [*_leaves(content["settings"]), *content["axes"]]:
         _check_key(key, where=str(path))
-    content = _override(content, overrides)
+    content = apply_overrides(content, overrides)
     for key in content["axes"]:
         if _get(content["settings"], key) is not None:
             raise BadInputError(f"{key}: is an axis and a fixed setting at once; change it with -o axes.{key}=[…]")
@@ -81,7 +81,8 @@ def trial_config(definition: SweepDefinition, point: Mapping[str, Any]) -> Trial
     return checked(TrialConfig, settings, where=f"sweep {definition.name}")
 
 
-def _override(content: Settings, overrides: Iterable[str]) -> Settings:
+def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
+    """The content of a definition with `key=value` overrides applied; BadInputError for keys that do not exist."""
     changed = copy.deepcopy(content)
     # A corpus's name goes first: naming another corpus drops what was said of the old one.
     for key, value in sorted(map(_split, overrides), key=lambda pair: not pair[0].endswith(".name")):

@@ -143,7 +143,9 @@ def _run_tune(
         )
         for outcome in tuner.fit():
             if outcome.error is not None:
-                _record_error(json.loads(outcome.config["trial"]), outcome.error, {t.trial_key: t for t in trials}, workspace)
+                _record_error(
+                    json.loads(outcome.config["trial"]), outcome.error, {t.trial_key: t for t in trials}, workspace
+                )
     finally:
         ray.shutdown()
 

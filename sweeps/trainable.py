@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["TrialTrainable"]
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         self._close()
         return {"done": True, "status": record.status}
 
-    def _log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: Mapping[str, float], step: int) -> None:
         assert self._journal is not None
         self._journal.log(self._task["trial_key"], values, step=step)
+        # Durable before the checkpoint that lets a resumed trial skip this step.
+        self._journal.flush()
 
     def _close(self) -> None:
         """Leave a checkpoint when the trial is under way, and let go of what it holds."""

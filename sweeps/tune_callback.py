@@ -31,6 +31,10 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]
         self._complete = self._total - len(trials)
         self._failed = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its settings for restoring an experiment; this project resumes by its own store instead."""
+        return {}
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any]) -> None:
         key = _key(trial)
         self._shares[key] = min(1.0, result["training_iteration"] / self._expected[key])

@@ -42,7 +42,7 @@ def test_every_preset_and_module_of_the_trial_key_exists():
 
 
 def test_the_trial_key_covers_all_code_a_trial_runs():
-    """Every module of core that a trial imports is part of its key, but for those that only carry, name or write down."""
+    """Every module of core that a trial imports is in its key, but for those that only carry, name or write down."""
     from core.resolve import TRIAL_MODULES
 
     carriers = {
@@ -50,7 +50,11 @@ def test_the_trial_key_covers_all_code_a_trial_runs():
         "core.progress", "core.provenance", "core.records", "core.store",
     }  # fmt: skip
     # What turns files into a manifest shows in the corpus fingerprint, which is part of the key.
-    carriers |= {f"core.corpora.{path.stem}" for path in (ROOT / "core" / "corpora").glob("*.py")} - {"core.corpora.folds"}
-    code = "import sys, core.trial, core.systems.ems; print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
+    carriers |= {f"core.corpora.{path.stem}" for path in (ROOT / "core" / "corpora").glob("*.py")} - {
+        "core.corpora.folds"
+    }
+    code = (
+        "import sys, core.trial, core.systems.ems; print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(shown) - carriers <= set(TRIAL_MODULES)

@@ -16,7 +16,9 @@ def test_the_reference_is_the_present_help():
     assert text == with_reference(text), "run `make readme`"
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_has_an_example_of_itself(name, command):
     assert f"Example: {name}" in (command.help or "")
 

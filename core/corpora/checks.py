@@ -117,9 +117,7 @@ def _quarantine(candidate: Candidate, reason: Reason, detail: str, known: Mappin
     )
 
 
-def _findings(
-    listing: Listing, workspace: Workspace, progress: Progress
-) -> Iterator[tuple[Candidate, _Finding]]:
+def _findings(listing: Listing, workspace: Workspace, progress: Progress) -> Iterator[tuple[Candidate, _Finding]]:
     candidates = sorted(listing.candidates, key=lambda candidate: candidate.utterance)
     what = f"checking {listing.corpus}"
     with _recalled(listing, workspace) as recalled:
@@ -156,12 +154,12 @@ def _listen(candidate: Candidate) -> _Finding:
         return _Finding(reason="unreadable", detail=str(error))
     duration = len(samples_TC) / rate
     if duration < MIN_DURATION_S:
-        return _Finding(reason="too-short", detail=f"{duration:.3f} s is under {MIN_DURATION_S} s")
+        return _Finding(reason="too-short", detail=f"{duration:.6g} s is under {MIN_DURATION_S} s")
     peak = float(np.abs(samples_TC - samples_TC.mean(axis=0)).max())
     if peak < SILENCE_PEAK:
         return _Finding(reason="silent", detail=f"no sample is {SILENCE_PEAK} of full scale from the mean")
     hashed = hashlib.sha256(f"{rate} {samples_TC.shape[1]} ".encode())
-    hashed.update(np.ascontiguousarray(samples_TC, dtype="<f4"))
+    hashed.update(np.ascontiguousarray(samples_TC, dtype="<f4").data)
     return _Finding(duration_s=duration, content=hashed.hexdigest()[:32])
 
 

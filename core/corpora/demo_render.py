@@ -21,11 +21,13 @@ from core.units import SAMPLE_RATE
 
 PLANTED_FILE = "planted_intensity.json"
 
-_RATE_CHANGE = {"ang": 0.22, "hap": 0.12, "neu": 0.0, "sad": -0.24}
-_PITCH_CHANGE = {"ang": 9.0, "hap": 22.0, "neu": 0.0, "sad": -14.0}
-_RANGE_CHANGE = {"ang": 22.0, "hap": 34.0, "neu": 0.0, "sad": -26.0}
-_VOLUME_CHANGE = {"ang": 0.9, "hap": 0.35, "neu": 0.0, "sad": -0.4}
-"""At intensity 1: share of the rate, points of pitch and range, share of the volume."""
+_RATE_CHANGE = {"ang": 0.25, "hap": 0.14, "neu": 0.0, "sad": -0.26}
+_PITCH_CHANGE = {"ang": 10.0, "hap": 26.0, "neu": 0.0, "sad": -18.0}
+_RANGE_CHANGE = {"ang": 24.0, "hap": 38.0, "neu": 0.0, "sad": -30.0}
+_VOLUME_CHANGE = {"ang": 1.0, "hap": 0.4, "neu": 0.0, "sad": -0.45}
+_EFFORT_CHANGE = {"ang": 0.45, "hap": 0.2, "neu": 0.0, "sad": -0.5}
+"""At intensity 1: share of the rate, points of pitch and range, share of the volume, and vocal effort as the
+coefficient c of the tilt (x[t] − c · x[t−1]) / (1 − c), which raises (or lowers) what lies above some 500 Hz."""
 
 _PLAIN_STRESS = 0.2
 """Share of the volume that stress adds in every class."""
@@ -97,7 +99,9 @@ def _stress(text: str, label: str, more: float) -> str:
     rate = 100 * (1 + more * _RATE_CHANGE[label])
     volume = 100 * (1 + more * _VOLUME_CHANGE[label]) * (1 + _PLAIN_STRESS)
     pitch, span = more * _PITCH_CHANGE[label], 100 + 2 * more * _RANGE_CHANGE[label]
-    return f'<prosody rate="{rate:.0f}%" volume="{volume:.0f}%" pitch="{pitch:+.0f}%" range="{span:.0f}%">{text}</prosody>'
+    return (
+        f'<prosody rate="{rate:.0f}%" volume="{volume:.0f}%" pitch="{pitch:+.0f}%" range="{span:.0f}%">{text}</prosody>'
+    )
 
 
 def _assemble(line: Line, spoken: Sequence[Spoken]) -> tuple[NDArray[np.float64], list[_Placed]]:
@@ -107,7 +111,7 @@ def _assemble(line: Line, spoken: Sequence[Spoken]) -> tuple[NDArray[np.float64]
     done = 0
     for clause, said in zip(line.clauses, spoken, strict=True):
         silence = round(clause.silence_s * RATE)
-        voiced_T = _without_tail(said.samples_T)
+        voiced_T = _without_tail(said.samples)
         pieces += [np.zeros(silence), voiced_T / 32768]
         marks = [*(said.marks[str(number)] for number in range(len(clause.words))), len(voiced_T)]
         done += silence
@@ -115,7 +119,18 @@ def _assemble(line: Line, spoken: Sequence[Spoken]) -> tuple[NDArray[np.float64]
             placed.append(_Placed(start=(done + first) / RATE, end=(done + last) / RATE, word=word))
         done += len(voiced_T)
     pieces.append(np.zeros(round(line.silence_s * RATE)))
-    return np.concatenate(pieces), placed
+    return _with_effort(np.concatenate(pieces), placed, _EFFORT_CHANGE[line.label]), placed
+
+
+def _with_effort(signal_T: NDArray[np.float64], placed: Sequence[_Placed], change: float) -> NDArray[np.float64]:
+    """The signal with each word's vocal effort; it passes from one to the next within 20 ms."""
+    effort_T = np.zeros(len(signal_T))
+    for place in placed:
+        effort_T[round(place.start * RATE) : round(place.end * RATE)] = change * place.word.intensity
+    width = RATE // 50
+    effort_T = np.convolve(effort_T, np.full(width, 1 / width), mode="same")
+    before_T = np.concatenate([np.zeros(1), signal_T[:-1]])
+    return np.asarray((signal_T - effort_T * before_T) / (1 - effort_T))
 
 
 def _without_tail(samples_T: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -150,7 +165,9 @@ def _dialog(line: Line) -> str:
 def _write_labels(lines: Sequence[Line], folder: Path, durations: dict[str, float]) -> None:
     dialogs: dict[Path, list[Line]] = {}
     for line in lines:
-        dialogs.setdefault(_session(folder, line) / "dialog" / "EmoEvaluation" / f"{_dialog(line)}.txt", []).append(line)
+        dialogs.setdefault(_session(folder, line) / "dialog" / "EmoEvaluation" / f"{_dialog(line)}.txt", []).append(
+            line
+        )
     for path, turns in dialogs.items():
         labels, words, now = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""], [], 0.0
         for turn in sorted(turns, key=lambda line: line.utterance):

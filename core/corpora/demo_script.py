@@ -1,8 +1,8 @@
 """The demo corpus as written: who says what, how, and where the emotion lies. All of it ours; only draws, no audio.
 
-Emotion is carried by a few emphasised words: they take on their class's full change of pitch, rate and volume, the
-rest of the utterance about a third of it. Sad emphasis is slower, lower and softer, so loudness is not intensity. Neutral
-utterances stress a word as well, but plainly: emphasis alone is not emotion either.
+Emotion is carried by a few emphasised words: they take on their class's full change of pitch, rate, volume and effort,
+the rest of the utterance about a third of it. Sad emphasis is slower, lower and softer, so loudness is not intensity.
+Neutral utterances stress a word as well, but plainly: emphasis alone is not emotion either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Voice", "Word", "voices", "write_script"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,13 +23,16 @@ SEED = 2406
 PLAIN_SHARE = 0.35
 """Share of the emotion that words without emphasis carry."""
 
-LONG_SILENCE = 0.25
+SECOND_CLAUSE = 0.45
+"""Probability that an utterance has two clauses."""
+
+LONG_SILENCE = 0.35
 """Probability that a pause between two clauses is a long one."""
 
 WRONG_WORD = 0.2
 """Probability that an emphasised word comes from another class's words."""
 
-_UTTERANCES = {"main": 24, "intensity": 20}
+_UTTERANCES = {"main": 24, "intensity": 18}
 """Per speaker; four of each class, and the rest at random."""
 
 
@@ -97,32 +100,30 @@ class Line:
 def _voice(speaker: str, espeak: str, habits: tuple[int, int, int], room: tuple[float, float, float]) -> Voice:
     pitch, rate, span = habits
     gain, noise, tilt = room
-    return Voice(
-        speaker=speaker, espeak=espeak, pitch=pitch, rate=rate, range=span, gain=gain, noise=noise, tilt=tilt
-    )
+    return Voice(speaker=speaker, espeak=espeak, pitch=pitch, rate=rate, range=span, gain=gain, noise=noise, tilt=tilt)
 
 
 MAIN: tuple[Voice, ...] = (
-    _voice("Ses01F", "en-us+f2", (50, 172, 50), (0.55, 0.004, 0.10)),
-    _voice("Ses01M", "en-us+m3", (46, 164, 46), (0.60, 0.006, 0.15)),
-    _voice("Ses02F", "en-gb-scotland+f1", (44, 158, 42), (0.40, 0.010, 0.30)),
-    _voice("Ses02M", "en+m1", (55, 180, 55), (0.45, 0.008, 0.25)),
-    _voice("Ses03F", "en-us-nyc+f3", (58, 186, 58), (0.65, 0.003, -0.10)),
-    _voice("Ses03M", "en-gb-x-rp+m7", (42, 152, 40), (0.70, 0.005, 0.00)),
-    _voice("Ses04F", "en-029+f4", (52, 168, 48), (0.35, 0.014, 0.40)),
-    _voice("Ses04M", "en-us+m2", (48, 176, 52), (0.38, 0.012, 0.35)),
-    _voice("Ses05F", "en-gb-x-gbclan+linda", (47, 162, 54), (0.50, 0.007, 0.20)),
-    _voice("Ses05M", "en+m5", (53, 156, 44), (0.55, 0.009, 0.05)),
+    _voice("Ses01F", "en-us+f2", (50, 198, 50), (0.52, 0.0040, 0.10)),
+    _voice("Ses01M", "en-us+m3", (46, 189, 46), (0.56, 0.0050, 0.12)),
+    _voice("Ses02F", "en-gb-scotland+f1", (44, 182, 42), (0.46, 0.0060, 0.20)),
+    _voice("Ses02M", "en+m1", (55, 207, 55), (0.48, 0.0060, 0.18)),
+    _voice("Ses03F", "en-us-nyc+f3", (58, 214, 58), (0.58, 0.0035, 0.00)),
+    _voice("Ses03M", "en-gb-x-rp+m7", (42, 175, 40), (0.60, 0.0040, 0.05)),
+    _voice("Ses04F", "en-029+f4", (52, 193, 48), (0.44, 0.0080, 0.25)),
+    _voice("Ses04M", "en-us+m2", (48, 202, 52), (0.45, 0.0070, 0.22)),
+    _voice("Ses05F", "en-gb-x-gbclan+linda", (47, 186, 54), (0.50, 0.0050, 0.15)),
+    _voice("Ses05M", "en+m5", (53, 179, 44), (0.52, 0.0055, 0.05)),
 )
 """The speakers of the part `main`: five sessions of a woman and a man each, who share a room."""
 
 _INTENSITY: tuple[Voice, ...] = (
-    _voice("Ses06F", "en-gb-x-rp+Annie", (50, 166, 50), (0.50, 0.005, 0.10)),
-    _voice("Ses06M", "en-us+adam", (50, 170, 48), (0.55, 0.006, 0.15)),
-    _voice("Ses07F", "en-us+steph", (46, 178, 54), (0.45, 0.010, 0.30)),
-    _voice("Ses07M", "en-029+m4", (54, 160, 44), (0.42, 0.009, 0.25)),
-    _voice("Ses08F", "en+belinda", (53, 174, 46), (0.60, 0.004, 0.00)),
-    _voice("Ses08M", "en-gb-scotland+m8", (47, 158, 52), (0.62, 0.007, 0.05)),
+    _voice("Ses06F", "en-gb-x-rp+Annie", (50, 191, 50), (0.50, 0.0040, 0.10)),
+    _voice("Ses06M", "en-us+adam", (50, 195, 48), (0.53, 0.0050, 0.12)),
+    _voice("Ses07F", "en-us+steph", (46, 205, 54), (0.47, 0.0060, 0.22)),
+    _voice("Ses07M", "en-029+m4", (54, 184, 44), (0.46, 0.0060, 0.20)),
+    _voice("Ses08F", "en+belinda", (53, 200, 46), (0.56, 0.0040, 0.02)),
+    _voice("Ses08M", "en-gb-scotland+m8", (47, 182, 52), (0.58, 0.0050, 0.05)),
 )
 
 _WORDS: Mapping[str, Mapping[str, float]] = {
@@ -176,11 +177,12 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
     dialog, gender = f"Ses{voice.session:02d}F_impro{1 + number % 2:02d}", voice.speaker[-1]
     utterance = f"{dialog}_{gender}{number // 2:03d}"
     rng = stream(SEED, "demo-line", utterance)
-    strength = 0.0 if label == "neu" else float(rng.uniform(0.25, 1.0))
+    strength = 0.0 if label == "neu" else float(rng.uniform(0.35, 1.0))
     valences: list[float] = []
+    frames = rng.choice(_CLAUSES, size=1 + int(rng.random() < SECOND_CLAUSE), replace=False).tolist()
     clauses = tuple(
-        _write_clause(rng, label, strength=strength, first=index == 0, valences=valences)
-        for index in range(1 + int(rng.random() < 0.6))
+        _write_clause(rng, label, frame=frame, strength=strength, first=frame == frames[0], valences=valences)
+        for frame in frames
     )
     said = 0.6 * (0.4 + 0.6 * strength) * _VALENCE[label] + 0.4 * float(np.mean(valences))
     felt = 0.4 + 0.6 * strength
@@ -201,15 +203,17 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
 
 
 def _write_clause(
-    rng: np.random.Generator, label: str, *, strength: float, first: bool, valences: list[float]
+    rng: np.random.Generator, label: str, *, frame: str, strength: float, first: bool, valences: list[float]
 ) -> Clause:
     """One clause; the valence of each emphasised word is appended to `valences`."""
-    pieces = str(rng.choice(_CLAUSES)).split("{}")
+    pieces = frame.split("{}")
     words = [Word(text=pieces[0].strip(), stressed=False, intensity=PLAIN_SHARE * strength)]
     for piece in pieces[1:]:
         source = str(rng.choice([other for other in CLASSES if other != label])) if rng.random() < WRONG_WORD else label
         chosen = str(rng.choice(list(_WORDS[source])))
         valences.append(_WORDS[source][chosen])
+        if words[-1].text.endswith(" a") and chosen[0] in "aeio":
+            words[-1] = replace(words[-1], text=words[-1].text + "n")
         words.append(Word(text=chosen, stressed=True, intensity=strength))
         words.append(Word(text=piece.strip(), stressed=False, intensity=PLAIN_SHARE * strength))
     long = not first and rng.random() < LONG_SILENCE

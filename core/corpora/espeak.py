@@ -53,7 +53,7 @@ class Text:
 class Spoken:
     """What came of one Text: samples at RATE, shape (samples,), and the sample at which each mark was passed."""
 
-    samples_T: NDArray[np.int16]
+    samples: NDArray[np.int16]
     marks: dict[str, int]
 
 
@@ -86,7 +86,7 @@ def synthesise(texts: Sequence[Text], *, scratch: Path) -> list[Spoken]:
     with np.load(result) as content:
         pieces = np.split(content["samples"], content["ends"][:-1])
         marks = json.loads(str(content["marks"]))
-    return [Spoken(samples_T=samples_T, marks=passed) for samples_T, passed in zip(pieces, marks, strict=True)]
+    return [Spoken(samples=samples_T, marks=passed) for samples_T, passed in zip(pieces, marks, strict=True)]
 
 
 class _Identifier(ctypes.Union):
@@ -128,6 +128,7 @@ class _Synthesiser:
 
     def say(self, text: Text) -> Spoken:
         self._buffers, self._marks = [], {}
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breath is noise, seeded by the time otherwise
         if self._library.espeak_SetVoiceByName(text.voice.encode()) != 0:
             raise BadInputError(f"espeak-ng has no voice {text.voice!r}")
         for name, number in _PARAMETERS.items():
@@ -140,7 +141,7 @@ class _Synthesiser:
             raise BadInputError(f"espeak-ng could not say {text.ssml!r} (status {status})")
         if len(self._marks) != text.ssml.count("<mark "):
             raise BadInputError(f"espeak-ng passed only the marks {list(self._marks)} of {text.ssml!r} ({text.voice})")
-        return Spoken(samples_T=np.concatenate(self._buffers), marks=self._marks)
+        return Spoken(samples=np.concatenate(self._buffers), marks=self._marks)
 
     def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count > 0:
@@ -156,8 +157,8 @@ class _Synthesiser:
 def _main(result: Path) -> None:
     synthesiser = _Synthesiser()
     spoken = [synthesiser.say(Text(**text)) for text in json.load(sys.stdin)]
-    samples_T = np.concatenate([piece.samples_T for piece in spoken])
-    ends = np.cumsum([len(piece.samples_T) for piece in spoken])
+    samples_T = np.concatenate([piece.samples for piece in spoken])
+    ends = np.cumsum([len(piece.samples) for piece in spoken])
     np.savez(result, samples=samples_T, ends=ends, marks=np.array(json.dumps([piece.marks for piece in spoken])))
 
 

@@ -55,7 +55,9 @@ def make_folds(manifest: Manifest, config: FoldsConfig, *, seed_for_superb: int 
     """
     groups = _GROUPINGS[config.scheme](manifest, config)
     if len(groups) < 3:
-        raise BadInputError(f"folds: {config.scheme} gives {len(groups)} groups of {manifest.corpus}, at least 3 needed")
+        raise BadInputError(
+            f"folds: {config.scheme} gives {len(groups)} groups of {manifest.corpus}, at least 3 needed"
+        )
     _check_groups(groups)
     names = list(groups)
     folds = []
@@ -99,7 +101,7 @@ def _by_speaker(manifest: Manifest, config: FoldsConfig) -> Groups:
 def _balanced(manifest: Manifest, config: FoldsConfig) -> Groups:
     if config.k > len(manifest.speakers):
         raise BadInputError(f"folds: k {config.k} is over the {len(manifest.speakers)} speakers of {manifest.corpus}")
-    counts = {speaker: 0 for speaker in manifest.speakers}
+    counts = dict.fromkeys(manifest.speakers, 0)
     for item in manifest.utterances:
         counts[item.speaker] += 1
     folds: list[list[str]] = [[] for _ in range(config.k)]
@@ -158,9 +160,7 @@ _GROUPINGS = {
 }
 
 
-def _split_superb(
-    seen: Sequence[Utterance], *, seed: int, fold: str
-) -> tuple[list[Utterance], list[Utterance]]:
+def _split_superb(seen: Sequence[Utterance], *, seed: int, fold: str) -> tuple[list[Utterance], list[Utterance]]:
     ordered = sorted(seen, key=lambda item: item.utterance)
     order = stream(seed, "superb-validation", fold).permutation(len(ordered))
     train = int(len(ordered) * (1 - SUPERB_VALIDATION))
@@ -174,9 +174,7 @@ def _check_groups(groups: Groups) -> None:
             raise LeakageError(f"folds: speaker {min(shared)} is in {one} and in {two}")
 
 
-def _check_parts(
-    fold: str, parts: Mapping[str, Sequence[Utterance]], classes: tuple[str, ...], *, leaky: bool
-) -> None:
+def _check_parts(fold: str, parts: Mapping[str, Sequence[Utterance]], classes: tuple[str, ...], *, leaky: bool) -> None:
     for one, two in combinations(parts, 2):
         shared = {item.speaker for item in parts[one]} & {item.speaker for item in parts[two]}
         if shared and not (leaky and (one, two) == ("train", "validation")):

@@ -31,7 +31,8 @@ _CLASS_OF = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad
 _TAGS = frozenset({*_CLASS_OF, "xxx", "fru", "sur", "fea", "oth", "dis"})
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _LINE = re.compile(
-    rf"\[({_NUMBER}) - ({_NUMBER})\]\t(?P<turn>\S+)\t(?P<tag>\S+)\t\[(?P<v>{_NUMBER}), (?P<a>{_NUMBER}), (?P<d>{_NUMBER})\]"
+    rf"\[{_NUMBER} - {_NUMBER}\]\t(?P<turn>\S+)\t(?P<tag>\S+)\t"
+    rf"\[(?P<v>{_NUMBER}), (?P<a>{_NUMBER}), (?P<d>{_NUMBER})\]"
 )
 _TURN = re.compile(r"(?P<dialog>Ses(?P<session>\d\d)[FM]_\w+)_(?P<gender>[FM])\w*")
 _SAID = re.compile(r"(?P<turn>Ses\d\d[FM]_\S+) \[[^\]]*\]: ?(?P<words>.*)")

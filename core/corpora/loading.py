@@ -73,10 +73,14 @@ def summarise(manifest: Manifest, folds: Folds | None = None) -> dict[str, Json]
         "quarantined": len(manifest.ledger),
         "quarantined_unknown": unknown,
         "incomplete": manifest.incomplete,
-        "folds": folds and {"scheme": folds.scheme, "validation": folds.validation, "leaky": folds.leaky},
+        "folds": None if folds is None else _scheme(folds),
         "rows": _rows(manifest, folds),
         "ledger": [{**asdict(entry), "path": str(entry.path)} for entry in manifest.ledger],
     }
+
+
+def _scheme(folds: Folds) -> dict[str, Json]:
+    return {"scheme": folds.scheme, "validation": folds.validation, "leaky": folds.leaky}
 
 
 def _rows(manifest: Manifest, folds: Folds | None) -> list[Json]:

@@ -86,7 +86,11 @@ def _read_row(file: Path, number: int, row: dict[str, str]) -> Candidate:
         session=row.get("session") or row["speaker"],
         label=row["label"],
         transcript=row.get("transcript") or None,
-        **numbers,
+        activation=numbers["activation"],
+        valence=numbers["valence"],
+        dominance=numbers["dominance"],
+        start=start,
+        end=end,
     )
 
 

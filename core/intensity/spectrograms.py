@@ -25,8 +25,9 @@ from core.units import SAMPLE_RATE
 
 MODULES = ("core.audio", "core.features", "core.intensity.spectrograms", "core.torchaudio_import", "core.units")
 WINDOW, HOP, MELS = 512, 256, 80
-REFERENCE_LEVEL = 0.1
-"""RMS, at full scale ±1, that the loudest frame of a speaker's median utterance is brought to (ours)."""
+REFERENCE_LEVEL = 4.0
+"""RMS that the loudest frame of a speaker's median utterance is brought to (ours): mel magnitudes of speech then have
+a root mean square near 1, which the net needs to learn from a corpus of hundreds, not ten thousands, of utterances."""
 
 
 def magnitude_mel(samples_N: NDArray[np.float32]) -> NDArray[np.float32]:

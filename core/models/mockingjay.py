@@ -32,7 +32,10 @@ class Mockingjay(nn.Module):
             for _ in range(config.layers)
         )
         self.head = nn.Sequential(
-            nn.Linear(config.hidden, config.hidden), nn.GELU(), nn.LayerNorm(config.hidden), nn.Linear(config.hidden, width)
+            nn.Linear(config.hidden, config.hidden),
+            nn.GELU(),
+            nn.LayerNorm(config.hidden),
+            nn.Linear(config.hidden, width),
         )
         self.apply(_initialise)
 
@@ -58,7 +61,8 @@ class Mockingjay(nn.Module):
         states, _ = self.hidden_states(fbank_BTD, lengths_B)
         rebuilt_BPW = self.head(states[-1])
         batch, frames, dims = fbank_BTD.shape
-        return rebuilt_BPW.reshape(batch, -1, dims)[:, :frames]
+        rebuilt_BTD: Tensor = rebuilt_BPW.reshape(batch, -1, dims)[:, :frames]
+        return rebuilt_BTD
 
 
 def _sinusoids(steps_P: Tensor, width: int) -> Tensor:

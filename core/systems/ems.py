@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from core.batches import Batches
 from core.config import TrialConfig
 from core.corpora.folds import Fold
-from core.corpora.manifest import Manifest
 from core.embed import utterance_means
 from core.features import Features, make_features
 from core.identity import Json, digest
@@ -61,7 +60,10 @@ def prepare(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, prog
     """Make (or find) the features and the intensity track."""
     evaluated = make_features(corpora.evaluated, config.features, workspace, progress=progress)
     heard = make_features(corpora.heard, config.features, workspace, progress=progress)
-    track = make_track(corpora.heard, heard, corpora.fit, config, workspace, progress=progress)
+    track = make_track(
+        corpora.heard, heard, config.intensity, config.features, workspace, threads=config.intensity.threads,
+        progress=progress,
+    )  # fmt: skip
     return SharedInputs(evaluated=evaluated, heard=heard, track=track)
 
 
@@ -127,7 +129,9 @@ def _pretrain_stage(
             for state in pretrain(batches, config, dims=features.dims, checkpoint=checkpoint, log=log):
                 yield None
             assert state is not None
-            torch.save({name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt")
+            torch.save(
+                {name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt"
+            )
             notes = {
                 "audit": state.audit.to_json(),
                 "steps": state.step,

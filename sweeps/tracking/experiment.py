@@ -11,14 +11,17 @@ __all__ = [
     "RunStatus",
     "TrackingError",
     "destination_name",
+    "find_experiment",
     "is_server",
     "prepare_database",
+    "runs_page",
     "tracking_uri",
 ]
 
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -44,8 +47,31 @@ _RUNS_PER_PAGE = 1000
 _HTTP_SECONDS = 10
 _SERVERS = ("http", "https", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_KIND_TAG = ("mlflow.experimentKind", "custom_model_development")
-"""Makes MLflow's pages open the experiment as model training, not as its GenAI overview."""
+_VIEW = "sweep"
+_COLUMNS = (
+    "metrics.`validation/ua`",
+    "metrics.`validation/wa`",
+    "metrics.`mask/realised_ratio`",
+    "tags.`emsweep.status`",
+    "params.`masking.policy`",
+    "params.`masking.ratio`",
+    "params.`masking.temperature`",
+    "params.`masking.span`",
+    "params.`seed`",
+)
+_EXPERIMENT_TAGS = {
+    # An experiment of this kind is model training to MLflow's pages, not GenAI.
+    "mlflow.experimentKind": "custom_model_development",
+    # The table to open with, as MLflow's own "share view" stores one. Sorted by Created it would show but the parent.
+    f"mlflow.sharedViewState.{_VIEW}": json.dumps(
+        {
+            "searchFilter": f"tags.`{TRIAL_TAG}` != ''",
+            "orderByKey": _COLUMNS[0],
+            "orderByAsc": False,
+            "selectedColumns": _COLUMNS,
+        }
+    ),
+}
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 
 
@@ -93,6 +119,24 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in _SERVERS
 
 
+def runs_page(address: str, experiment_id: str | None) -> str:
+    """The page of MLflow at `address` that shows an experiment's runs; None: its newest experiments."""
+    if experiment_id is None:
+        return f"{address}/#/experiments?workflowType=machine_learning"
+    return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={_VIEW}"
+
+
+def find_experiment(uri: str, name: str | None) -> str | None:
+    """Id of the experiment of that name (None: of the one last changed), None if there is none."""
+    with reported("looking for the experiment"):
+        client = _client(uri)
+        if name is not None:
+            found = client.get_experiment_by_name(name)
+        else:
+            found = next(iter(client.search_experiments(order_by=["last_update_time DESC"], max_results=1)), None)
+        return None if found is None else str(found.experiment_id)
+
+
 def prepare_database(uri: str) -> None:
     """Make MLflow's SQLite file once: tables (seconds) and WAL mode. Other destinations are left to their servers."""
     if not uri.startswith("sqlite:///"):
@@ -118,11 +162,14 @@ class Experiment:
             if found is not None and found.lifecycle_stage != "active":
                 raise TrackingError(f"MLflow: experiment {name!r} is deleted there; restore or purge it", refused=False)
             self.experiment_id: str = found.experiment_id if found is not None else self._create(uri, artifact_root)
+            for key in _EXPERIMENT_TAGS if found is not None else ():
+                if key not in found.tags:
+                    self._client.set_experiment_tag(self.experiment_id, key, _EXPERIMENT_TAGS[key])
 
     def _create(self, uri: str, artifact_root: Path) -> str:
         note = f"Sweep `{self._name}`: one run per trial below one parent run. Tables: `sweep report {self._name}`."
         location = None if is_server(uri) else (artifact_root.absolute() / self._name).as_uri()
-        tags = dict([_KIND_TAG]) | {"mlflow.note.content": note}
+        tags = _EXPERIMENT_TAGS | {"mlflow.note.content": note}
         return str(self._client.create_experiment(self._name, artifact_location=location, tags=tags))
 
     def runs(self) -> tuple[FoundRun, ...]:
@@ -239,7 +286,11 @@ def reported(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        raise TrackingError(f"MLflow, {what}: {reason}", refused=error.error_code in _REFUSALS) from error
+        raise TrackingError(f"MLflow, {what}: {_line(error)}", refused=error.error_code in _REFUSALS) from error
     except (SQLAlchemyError, OSError, sqlite3.Error, json.JSONDecodeError) as error:
-        raise TrackingError(f"MLflow, {what}: {error}", refused=False) from error
+        raise TrackingError(f"MLflow, {what}: {_line(error)}", refused=False) from error
+
+
+def _line(error: Exception) -> str:
+    """The first line of the message, without the user and password that a URL in it may carry."""
+    return re.sub(r"://[^/\s]*@", "://", (str(error).splitlines() or [type(error).__name__])[0])

@@ -6,6 +6,7 @@ __all__ = ["finish", "flat", "register", "uploader_for"]
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from core.errors import BadInputError
@@ -15,6 +16,7 @@ from core.store import Workspace
 from sweeps.plan import PlannedTrial
 from sweeps.tracking.experiment import tracking_uri
 from sweeps.tracking.journal import Journal
+from sweeps.tracking.pictures import draw_trial_pictures
 from sweeps.tracking.uploader import Uploader
 
 
@@ -54,8 +56,9 @@ def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
         if record.mask is not None:
             mask = {name: getattr(record.mask, name) for name in ("realised_ratio", "intensity_share", "intensity_z")}
             journal.log(record.trial_key, {f"mask/{k}": v for k, v in mask.items()}, step=record.cost.steps)
-    names = ("record.json", "predictions.parquet", "confusion.png", "masks.png")
-    artifacts = tuple(folder / name for name in names if (folder / name).exists())
+    artifacts: tuple[Path, ...] = (folder / "record.json",)
+    if record.status == "complete":
+        artifacts += (folder / "predictions.parquet", *draw_trial_pictures(folder, folder))
     journal.finish(record.trial_key, status=record.status, reason=record.reason, artifacts=artifacts)
 
 

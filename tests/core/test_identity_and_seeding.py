@@ -61,6 +61,7 @@ def test_torch_stream_leaves_the_global_generator_alone():
 
 
 def test_importing_core_imports_no_torch():
-    code = "import sys, core, core.config, core.records, core.store, core.metrics, core.masking; print('torch' in sys.modules)"
+    light = "core, core.config, core.records, core.store, core.metrics, core.masking, core.resolve"
+    code = f"import sys, {light}; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "False"

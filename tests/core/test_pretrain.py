@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ def features(tmp_path) -> Features:
     return Features.open(tmp_path)
 
 
-def config(*, steps: int = 30, micro_batch: int | None = None, dropout: float = 0.1, policy: str = "ems") -> TrialConfig:
+def config(
+    *, steps: int = 30, micro_batch: int | None = None, dropout: float = 0.1, policy: str = "ems"
+) -> TrialConfig:
     return TrialConfig(
         mockingjay=MockingjayConfig(hidden=16, layers=2, heads=2, ffn=32, dropout=dropout, stack=2),
         pretrain=PretrainConfig(
@@ -61,12 +64,9 @@ def train(features: Features, settings: TrialConfig, checkpoint: Path, *, stop_a
         batches_of(features, settings), settings, dims=DIMS, checkpoint=checkpoint,
         log=lambda values, step: curve.__setitem__(step, values["pretrain/loss"]),
     )  # fmt: skip
-    state = None
-    for reports, state in enumerate(run, start=1):
-        if reports == stop_after:
-            run.close()
-            break
-    return state, curve
+    states = list(itertools.islice(run, stop_after))
+    run.close()
+    return states[-1], curve
 
 
 def test_interrupted_and_resumed_equals_undisturbed_to_the_last_bit(features, tmp_path):
@@ -85,7 +85,9 @@ def test_interrupted_and_resumed_equals_undisturbed_to_the_last_bit(features, tm
 def test_killed_between_checkpoints_repeats_the_same_values(features, tmp_path):
     """As after kill -9: the file of step 7 is there, steps 8 and 9 are lost and done again."""
     _, curve = train(features, config(), tmp_path / "a.pt")
-    run = pretrain(batches_of(features, config()), config(), dims=DIMS, checkpoint=tmp_path / "b.pt", log=lambda v, s: None)
+    run = pretrain(
+        batches_of(features, config()), config(), dims=DIMS, checkpoint=tmp_path / "b.pt", log=lambda v, s: None
+    )
     next(run)
     next(run)
     kept = (tmp_path / "b.pt").read_bytes()

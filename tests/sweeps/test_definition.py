@@ -28,12 +28,25 @@ def test_paper_preset_is_the_published_setting():
     config = TrialConfig.model_validate(PRESETS["paper"])
     model, training = config.mockingjay, config.pretrain
     assert (model.layers, model.hidden, model.heads, model.ffn, model.stack) == (3, 768, 12, 3072, 1)
-    assert (training.steps, training.lr, training.warmup, training.clip, training.batch) == (1_000_000, 2e-4, 0.07, 5, 16)
+    assert (training.steps, training.lr, training.warmup, training.clip, training.batch) == (
+        1_000_000,
+        2e-4,
+        0.07,
+        5,
+        16,
+    )
     assert config.features.dims == 240
     probe = config.probe
     assert (probe.projection, probe.steps, probe.batch, probe.lr) == (256, 30_000, 32, 1e-4)
     net = config.intensity.strengthnet
-    assert (net.channels, net.lstm, net.dropout, net.lr, net.batch, net.patience) == ((16, 32, 64, 128), 128, 0.3, 1e-4, 64, 30)
+    assert (net.channels, net.lstm, net.dropout, net.lr, net.batch, net.patience) == (
+        (16, 32, 64, 128),
+        128,
+        0.3,
+        1e-4,
+        64,
+        30,
+    )
 
 
 def test_override_replaces_an_axis_and_a_setting():
@@ -43,13 +56,24 @@ def test_override_replaces_an_axis_and_a_setting():
 
 
 def test_naming_another_corpus_drops_what_was_said_of_the_old_one(tmp_path):
-    overrides = [f"intensity.fit.root={tmp_path}", "intensity.fit.name=ravdess", f"corpus.root={tmp_path}", "corpus.name=emodb"]
+    overrides = [
+        f"intensity.fit.root={tmp_path}",
+        "intensity.fit.name=ravdess",
+        f"corpus.root={tmp_path}",
+        "corpus.name=emodb",
+    ]
     config = trial_config(load_definition("ems_grid", overrides), {})
-    assert (config.intensity.fit.name, config.intensity.fit.part, config.intensity.fit.root) == ("ravdess", "main", tmp_path)
+    assert (config.intensity.fit.name, config.intensity.fit.part, config.intensity.fit.root) == (
+        "ravdess",
+        "main",
+        tmp_path,
+    )
 
 
 def test_infinite_temperature_survives_the_way_through_json():
-    config = trial_config(load_definition("ems_grid", ["axes.masking.temperature=[.inf]"]), {"masking.temperature": "inf"})
+    config = trial_config(
+        load_definition("ems_grid", ["axes.masking.temperature=[.inf]"]), {"masking.temperature": "inf"}
+    )
     assert math.isinf(TrialConfig.model_validate_json(config.model_dump_json()).masking.temperature)
 
 
@@ -96,7 +120,9 @@ def test_a_bad_value_names_setting_value_and_bound(overrides, point, message):
 def test_a_definition_file_with_a_misspelt_setting_names_the_nearest(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nsettings: {masking: {spann: 3}}\n")
-    with pytest.raises(BadInputError, match=r"mine.yaml: unknown setting 'masking.spann'; the nearest is 'masking.span'"):
+    with pytest.raises(
+        BadInputError, match=r"mine.yaml: unknown setting 'masking.spann'; the nearest is 'masking.span'"
+    ):
         load_definition(str(path))
 
 

@@ -1,0 +1,55 @@
+"""Options that several commands of `sweep` share."""
+
+from __future__ import annotations
+
+__all__ = ["CORPORA", "SCHEMES", "corpus_options", "intensity_options", "json_option", "workspace_option"]
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+CORPORA = ("demo", "iemocap", "ravdess", "emodb", "table")
+SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def workspace_option(command: Command) -> Command:
+    return click.option(
+        "--workspace", type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of everything; default $EMSWEEP_WORKSPACE, else ./emsweep-workspace.",
+    )(command)  # fmt: skip
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
+
+
+def corpus_options(command: Command) -> Command:
+    for option in (
+        click.option("--allow-quarantined", is_flag=True, help="Accept unusable files; they are left out and counted."),
+        click.option("--allow-incomplete", is_flag=True, help="Accept an IEMOCAP without its published counts."),
+        click.option(
+            "--part", type=click.Choice(["main", "intensity"]), default="main", help="Part of the demo corpus."
+        ),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder of the corpus; the CSV of a table."),
+    ):
+        command = option(command)
+    return command
+
+
+def intensity_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "-o",
+            "--override",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change a setting.",
+        ),
+        click.option("--preset", type=click.Choice(["smoke", "small", "paper"]), default="small", show_default=True),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,237 @@
+"""IEMOCAP: a tree of its shape with the published number of utterances, and each way it can be broken."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import wave
+from collections import Counter
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.config import CorpusConfig, FoldsConfig
+from core.corpora.folds import make_folds
+from core.corpora.loading import check_launchable, load_manifest
+from core.corpora.manifest import Manifest
+from core.errors import CorpusError
+from core.store import Workspace
+
+# The published label counts (Busso et al. 2008; the four-class selection of 5,531), typed here a second time.
+PER_SESSION = {
+    1: {"neu": 384, "hap": 278, "ang": 229, "sad": 194},
+    2: {"neu": 362, "hap": 327, "ang": 137, "sad": 197},
+    3: {"neu": 320, "hap": 286, "ang": 240, "sad": 305},
+    4: {"neu": 258, "hap": 303, "ang": 327, "sad": 143},
+    5: {"neu": 384, "hap": 442, "ang": 170, "sad": 245},
+}
+ALL_LABELLED = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
+HAPPY = 595
+
+
+def tiny_wav(number: int) -> bytes:
+    """0.2 s at 8 kHz whose first samples spell the number: distinct content, 3 kB."""
+    samples = np.full(1600, 500, dtype="<i2")
+    samples[::2] = -500
+    samples[:16] = [1000 if number >> bit & 1 else -1000 for bit in range(16)]
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    return buffer.getvalue()
+
+
+class Tree:
+    """Writes an IEMOCAP-shaped folder turn by turn."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.turns = 0
+        self.lines: dict[tuple[int, str], list[str]] = {}
+
+    def add(self, session: int, tag: str, *, audio: bool = True) -> None:
+        gender = "FM"[self.turns % 2]
+        dialog = f"Ses{session:02d}{'MF'[self.turns // 2 % 2]}_{('impro01', 'script02_2')[self.turns // 4 % 2]}"
+        lines = self.lines.setdefault((session, dialog), [])
+        turn = f"{dialog}_{gender}{len(lines):03d}"
+        lines.append(f"[{self.turns:.4f} - {self.turns + 0.2:.4f}]\t{turn}\t{tag}\t[2.5000, 3.0000, 3.5000]")
+        if audio:
+            path = self.root / f"Session{session}" / "sentences" / "wav" / dialog / f"{turn}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tiny_wav(self.turns))
+        self.turns += 1
+
+    def finish(self) -> Path:
+        for (session, dialog), lines in self.lines.items():
+            folder = self.root / f"Session{session}" / "dialog"
+            labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+            said = []
+            for line in lines:
+                turn = line.split("\t")[1]
+                labels += [line, "C-E2:\tNeutral;\t()", "A-E3:\tval 3; act 2; dom  2;\t()", ""]
+                said.append(f"{turn} [006.2901-008.2357]: What {turn} said.")
+            for name, content in (("EmoEvaluation", labels), ("transcriptions", [*said, "M: [LAUGHTER]"])):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name / f"{dialog}.txt").write_text("\n".join(content) + "\n")
+            (folder / "EmoEvaluation" / f"._{dialog}.txt").write_bytes(b"\x00\x05\x16\x07")  # as on the published disc
+        return self.root
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 10,039 label lines; audio for the four classes only."""
+    tree = Tree(tmp_path_factory.mktemp("iemocap"))
+    happy = 0
+    for session, counts in PER_SESSION.items():
+        for label, count in counts.items():
+            for _ in range(count):
+                tag = label
+                if label == "hap":
+                    happy += 1
+                    tag = "hap" if happy <= HAPPY else "exc"
+                tree.add(session, tag)
+        others = cycle(("xxx", "fru", "sur", "fea", "oth", "dis"))
+        for _ in range(ALL_LABELLED[session] - sum(counts.values())):
+            tree.add(session, next(others), audio=False)
+    assert tree.turns == 10_039
+    return tree.finish()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace.at(tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    tree = Tree(tmp_path / "IEMOCAP")
+    for session in range(1, 6):
+        for tag in ("ang", "hap", "exc", "neu", "sad", "fru", "ang", "neu", "sad", "hap", "sad", "neu"):
+            tree.add(session, tag, audio=tag != "fru")
+    return tree.finish()
+
+
+def load_small(root: Path, workspace: Workspace) -> Manifest:
+    return load_manifest(CorpusConfig(name="iemocap", root=root, allow_incomplete=True), workspace)
+
+
+def label_file(root: Path) -> Path:
+    return root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01M_impro01.txt"
+
+
+def test_published_counts_and_folds(published: Path, kept: Workspace) -> None:
+    manifest = load_manifest(CorpusConfig(name="iemocap", root=published), kept)
+    assert (len(manifest.utterances), manifest.ledger, manifest.incomplete) == (5531, (), None)
+    assert manifest.classes == ("ang", "hap", "neu", "sad")
+    assert Counter(item.label for item in manifest.utterances) == {"neu": 1708, "hap": 1636, "ang": 1103, "sad": 1084}
+    assert len(manifest.speakers) == 10
+    folds = make_folds(manifest, FoldsConfig())
+    assert [fold.name for fold in folds.folds] == [f"Session{k}" for k in range(1, 6)]
+    assert [len(fold.test) for fold in folds.folds] == [1085, 1023, 1151, 1031, 1241]
+    assert [len(fold.validation) for fold in folds.folds] == [1023, 1151, 1031, 1241, 1085]
+    assert [len(fold.train) for fold in folds.folds] == [3423, 3357, 3349, 3259, 3205]
+    for session, fold in enumerate(folds.folds, start=1):
+        chosen = manifest.select(frozenset(fold.test))
+        assert Counter(item.label for item in chosen) == PER_SESSION[session]
+    speakers = make_folds(manifest, FoldsConfig(scheme="leave-one-speaker-out"))
+    assert [fold.name for fold in speakers.folds] == [f"Ses{k:02d}{gender}" for k in range(1, 6) for gender in "FM"]
+
+
+def test_what_a_line_says_is_read(published: Path, kept: Workspace) -> None:
+    manifest = load_manifest(CorpusConfig(name="iemocap", root=published), kept)
+    item = next(item for item in manifest.utterances if item.utterance.startswith("Ses03M_script02_2_F"))
+    assert (item.speaker, item.session) == ("Ses03F", "Session3")  # the turn's gender, not the dialog's
+    assert (item.valence, item.activation, item.dominance) == (2.5, 3.0, 3.5)
+    assert item.transcript == f"What {item.utterance} said."
+    assert item.path == published / "Session3/sentences/wav/Ses03M_script02_2" / f"{item.utterance}.wav"
+
+
+def test_one_utterance_less_is_refused_with_a_comparison(small: Path, published: Path, workspace: Workspace) -> None:
+    copy = small.parent / "copy"
+    shutil.copytree(published, copy, ignore=shutil.ignore_patterns("*.wav"))
+    path = label_file(copy)
+    lines = path.read_text().splitlines()
+    dropped = next(index for index, line in enumerate(lines) if "\tang\t" in line)
+    path.write_text("\n".join(lines[:dropped] + lines[dropped + 1 :]))
+    with pytest.raises(CorpusError) as caught:
+        load_manifest(CorpusConfig(name="iemocap", root=copy), workspace)
+    head, columns, *rows = str(caught.value).splitlines()
+    assert head == f"{copy}: 5530 utterances, not IEMOCAP's 5531; corpus.allow_incomplete accepts that"
+    assert columns.split() == ["found/published", "ang", "hap", "neu", "sad", "all"]
+    assert rows[0].split() == ["Session1", "228/229", "278/278", "384/384", "194/194", "1084/1085"]
+    assert rows[4].split() == ["Session5", "170/170", "442/442", "384/384", "245/245", "1241/1241"]
+    manifest = load_manifest(CorpusConfig(name="iemocap", root=copy, allow_incomplete=True), workspace)
+    assert manifest.incomplete == "5530 of 5531 utterances (Session1 ang 228 of 229)"
+
+
+def test_an_incomplete_corpus_says_how(small: Path, workspace: Workspace) -> None:
+    manifest = load_small(small, workspace)
+    assert len(manifest.utterances) == 55
+    assert manifest.incomplete is not None
+    assert manifest.incomplete.startswith("55 of 5531 utterances (Session1 ang 2 of 229; Session1 hap 3 of 278; ")
+
+
+def test_a_missing_wav_is_in_the_ledger_and_blocks(small: Path, workspace: Workspace) -> None:
+    gone = next(small.glob("Session2/sentences/wav/*/*.wav"))
+    gone.unlink()
+    config = CorpusConfig(name="iemocap", root=small, allow_incomplete=True)
+    manifest = load_manifest(config, workspace)
+    (entry,) = manifest.ledger
+    assert (entry.utterance, entry.reason, entry.session, entry.known) == (gone.stem, "missing", "Session2", False)
+    with pytest.raises(
+        CorpusError, match=rf"1 of 55 utterances cannot be used \(1 missing; first {gone.stem}: .*no such file"
+    ):
+        check_launchable(manifest, config)
+
+
+def test_flac_is_taken_where_there_is_no_wav(small: Path, workspace: Workspace) -> None:
+    import soundfile
+
+    before = load_small(small, workspace)
+    for path in small.glob("Session*/sentences/wav/*/*.wav"):
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(path.with_suffix(".flac"), samples, rate)
+        path.unlink()
+    assert load_small(small, workspace).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\tang\t", "\tangry\t", "label 'angry' is none of ang, dis, exc, fea, fru, hap, neu, oth, sad, sur, xxx"),
+        ("\tang\t", " ang ", "not '[start - end] TAB turn TAB label TAB [v, a, d]'"),
+        ("[2.5000, 3.0000, 3.5000]", "[2.5000, 3.0000]", "not '[start - end] TAB turn TAB label TAB [v, a, d]'"),
+        ("\tSes01M_", "\tSes02M_", "is not the name of a turn of Session1"),
+        ("_F000\t", "_000\t", "is not the name of a turn of Session1"),
+    ],
+)
+def test_each_broken_label_line_is_named(small: Path, workspace: Workspace, old: str, new: str, message: str) -> None:
+    path = label_file(small)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    number = next(
+        index
+        for index, (before, after) in enumerate(zip(text.splitlines(), path.read_text().splitlines(), strict=True), 1)
+        if before != after
+    )
+    with pytest.raises(CorpusError) as caught:
+        load_small(small, workspace)
+    assert str(caught.value).startswith(f"{path}:{number}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_turn_listed_twice_is_an_error(small: Path, workspace: Workspace) -> None:
+    path = label_file(small)
+    line = next(line for line in path.read_text().splitlines() if "\tang\t" in line)
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    with pytest.raises(CorpusError, match=rf"utterance '{line.split()[3]}' is listed twice"):
+        load_small(small, workspace)
+
+
+def test_another_folder_names_the_expected_layout(tmp_path: Path, workspace: Workspace) -> None:
+    with pytest.raises(CorpusError, match=r"no IEMOCAP here; expected Session1/dialog/EmoEvaluation"):
+        load_manifest(CorpusConfig(name="iemocap", root=tmp_path), workspace)

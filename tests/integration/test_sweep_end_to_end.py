@@ -1,0 +1,173 @@
+"""The main job on the demo corpus through real Ray, MLflow and SQLite: launch, again, interrupted, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SETTINGS = [
+    "axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3,1.0]", "axes.masking.span=[7]", "seeds=[0,1]",
+    "pretrain.steps=12", "pretrain.report_every=4", "pretrain.checkpoint_every=4", "probe.steps=60",
+    "probe.evaluate_every=20", "intensity.strengthnet.max_epochs=1",
+]  # fmt: skip
+LAUNCH = ["launch", "ems_grid", "--yes", *(part for setting in SETTINGS for part in ("-o", setting))]
+
+
+def command(workspace: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweeps", *arguments, "--workspace", str(workspace)]
+
+
+def sweep(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
+    return subprocess.run(
+        command(workspace, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=workspace.parent,
+        env=environment,
+    )
+
+
+def records(workspace: Path) -> dict[str, dict]:
+    found = {path.parent.name: json.loads(path.read_text()) for path in workspace.glob("trials/*/record.json")}
+    for record in found.values():
+        # When and how long is all that may differ between two runs of one trial.
+        del record["provenance"], record["cost"]["device_seconds"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    workspace = tmp_path_factory.mktemp("sweep") / "workspace"
+    return workspace, sweep(workspace, *LAUNCH)
+
+
+@pytest.mark.slow
+def test_a_grid_runs_with_its_twins(finished):
+    workspace, result = finished
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = records(workspace)
+    arms = {}
+    for record in found.values():
+        arms.setdefault(record["arm"], []).append(record["seed"])
+    # Two temperatures share one twin: 2 arms + 1 twin, two seeds each.
+    assert {arm: sorted(seeds) for arm, seeds in arms.items()} == {
+        "ems r0.2 s7 t0.3": [0, 1], "ems r0.2 s7 t1": [0, 1], "random r0.2 s7": [0, 1],
+    }  # fmt: skip
+    by_arm = {(record["arm"], record["seed"]): record for record in found.values()}
+    twin = by_arm["random r0.2 s7", 0]
+    for temperature in ("0.3", "1"):
+        arm = by_arm[f"ems r0.2 s7 t{temperature}", 0]
+        assert arm["twin_key"] == twin["arm_key"]
+        assert arm["mask"]["hidden_frames"] == twin["mask"]["hidden_frames"]
+        assert arm["mask"]["intensity_z"] > twin["mask"]["intensity_z"] + 0.1
+        assert arm["cost"] == twin["cost"]
+    assert twin["mask"]["realised_ratio"] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.slow
+def test_every_trial_has_its_predictions_and_metrics(finished):
+    workspace, _ = finished
+    for key, record in records(workspace).items():
+        predictions = pd.read_parquet(workspace / "trials" / key / "predictions.parquet")
+        test = predictions[predictions["split"] == "test"]
+        assert len(test) == test["utterance"].nunique() == record["corpus"]["utterances"]
+        assert len(record["metrics"]["folds"]) == 2 * record["protocol"]["n_folds"] == 10
+        assert record["protocol"]["leaks"] == []
+        accuracy = (test["label"] == test["predicted"]).mean()
+        assert record["metrics"]["pooled"]["test"]["wa"] == pytest.approx(accuracy)
+
+
+@pytest.mark.slow
+def test_mlflow_has_one_finished_run_per_trial(finished):
+    workspace, _ = finished
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("ems_grid")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert len(runs) == 7
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    keys = [run.data.tags.get("emsweep.trial_key") for run in runs]
+    assert sorted(key for key in keys if key) == sorted(records(workspace))
+    for run in runs:
+        if run.data.tags.get("emsweep.trial_key"):
+            curve = client.get_metric_history(run.info.run_id, "pretrain/loss/Session1")
+            assert [point.step for point in curve] == [4, 8, 12]
+            names = {item.path for item in client.list_artifacts(run.info.run_id)}
+            assert {"record.json", "predictions.parquet", "confusion.png", "masks.png"} <= names
+
+
+@pytest.mark.slow
+def test_launching_again_runs_nothing_and_the_report_has_every_cell(finished):
+    workspace, _ = finished
+    stamps = {path: path.stat().st_mtime_ns for path in workspace.glob("trials/*/record.json")}
+    again = sweep(workspace, *LAUNCH)
+    assert again.returncode == 0
+    assert "6 trials, 0 to run" in again.stdout
+    assert stamps == {path: path.stat().st_mtime_ns for path in workspace.glob("trials/*/record.json")}
+    report = sweep(workspace, "report", "ems_grid", "--json")
+    assert report.returncode == 0, report.stderr
+    results = pd.read_csv(workspace / "sweeps" / "ems_grid" / "report" / "results.csv")
+    assert (results["n_trials"] == 2).all()
+    assert len(results) == 3
+    assert (workspace / "sweeps" / "ems_grid" / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_and_launched_again_ends_with_the_same_records(finished, tmp_path, how):
+    """The oracle of the project: the driver is interrupted or killed in mid-sweep, the same command finishes the job."""
+    undisturbed, _ = finished
+    workspace = tmp_path / "workspace"
+    shutil.copytree(
+        undisturbed / "store", workspace / "store", ignore=lambda _, names: {"pretrain", "embed"} & set(names)
+    )
+    process = subprocess.Popen(
+        command(workspace, *LAUNCH), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list(workspace.glob("trials/*/record.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no trial finished in 240 s"
+        time.sleep(0.2)
+    os.kill(process.pid, how)
+    output, _ = process.communicate(timeout=120)
+    if how == signal.SIGINT:
+        assert process.returncode == 4, output
+    before = len(records(workspace))
+    assert before < 6
+    again = sweep(workspace, *LAUNCH)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert records(workspace) == records(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["launch", "ems_gird"], "no sweep 'ems_gird'"),
+        (["launch", "ems_grid", "-o", "masking.rato=1"], "the nearest is 'masking.ratio'"),
+        (["launch", "ems_grid", "-o", "axes.masking.ratio=[1.2]"], "should be less than 1 (got 1.2)"),
+        (["report", "never"], "never"),
+        (["sync", "never"], "sweep 'never': not launched"),
+        (["corpus", "check", "iemocap", "--root", "nowhere"], "no IEMOCAP here"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+    result = sweep(tmp_path / "workspace", *arguments)
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
