@@ -77,6 +77,7 @@ def ccc(true: ArrayLike, predicted: ArrayLike) -> float:
     if x.shape != y.shape or x.ndim != 1 or x.size < 2:
         raise BadInputError(f"CCC needs two equally long lists of at least 2 values, got {x.shape} and {y.shape}")
     spread = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    if spread == 0:
+    # The variance of a constant is rounding noise, not zero.
+    if spread <= (1e-12 * max(np.abs(x).max(), np.abs(y).max())) ** 2:
         raise BadInputError("CCC is undefined: both sides are the same constant")
     return float(2 * np.mean((x - x.mean()) * (y - y.mean())) / spread)

@@ -24,7 +24,7 @@ PRESETS: dict[Preset, Settings] = {
             "steps": 60, "batch": 8, "max_frames": 160, "min_frames": 60, "lr": 2e-3, "report_every": 20,
             "checkpoint_every": 20,
         },
-        "probe": {"projection": 64, "steps": 400, "lr": 3e-3, "evaluate_every": 40},
+        "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
     },
     "small": {
         "intensity": {"strengthnet": {"max_epochs": 12, "patience": 4, "crop_s": 2.0, "lr": 3e-4, "batch": 32}},

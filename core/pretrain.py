@@ -6,7 +6,7 @@ __all__ = ["Pretraining", "learning_rate", "pretrain"]
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 
 def pretrain(
     batches: Batches, config: TrialConfig, *, dims: int, checkpoint: Path, log: LogMetrics
-) -> Iterator[Pretraining]:
-    """Train one upstream, yielding its state at every report; the last yield is the finished one.
+) -> Generator[None, None, Pretraining]:
+    """Train one upstream, yielding at every report; the generator's value is the finished state.
 
     Continues from `checkpoint` when it exists; saves there every `checkpoint_every` steps and when the consumer stops
     iterating. Raises NonFiniteLossError.
@@ -87,15 +87,14 @@ def pretrain(
             if state.step % settings.report_every == 0 or state.step == settings.steps:
                 log({"pretrain/loss": state.loss_sum / state.loss_steps}, state.step)
                 state.loss_sum, state.loss_steps = 0.0, 0
-                if state.step < settings.steps:
-                    yield state
+                yield
             if state.step % settings.checkpoint_every == 0:
                 state.save(checkpoint)
     except GeneratorExit:
         state.save(checkpoint)
         raise
     model.eval()
-    yield state
+    return state
 
 
 def _optimize(state: Pretraining, batch: Batch, config: TrialConfig) -> None:

@@ -103,12 +103,8 @@ def trial_steps(
         return
     shared = ems.prepare(config, corpora, workspace, progress=progress)
     torch.set_num_threads(config.compute.threads)
-    result: StageResult | None = None
-    for result in ems.run(config, corpora, workspace, shared=shared, log=log or _discard, progress=progress):
-        if result is None:
-            yield None
-    assert result is not None
-    ems.write_mask_example(config, corpora, shared, folder / "mask_example.npz")
+    result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or _discard, progress=progress)
+    ems.write_mask_example(config, shared, folder / "mask_example.npz")
     predictions = _predictions(corpora, result)
     record = _record(config, corpora, identity, started).model_copy(
         update={

@@ -24,6 +24,13 @@ from sweeps.plan import Plan, PlannedTrial
 from sweeps.tracking.filling import finish, register, uploader_for
 from sweeps.tracking.journal import Journal, SweepState
 
+RAY_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Ray's own tables, result files and warnings off: the display, the journal and the store take their place."""
 WORKER_RETRIES = 2
 """How often a trial whose worker was lost starts again from its checkpoint."""
 
@@ -111,10 +118,8 @@ def _run_tune(
     plan: Plan, trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *,
     journal: Journal, display: Display,
 ) -> None:  # fmt: skip
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
     from ray import tune
 
@@ -139,6 +144,7 @@ def _run_tune(
                 verbose=0,
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         for outcome in tuner.fit():

@@ -12,7 +12,7 @@ from typing import Any
 from ray import tune
 
 from core.config import TrialConfig
-from core.errors import EmsweepError
+from core.errors import BadInputError, EmsweepError
 from core.records import Record
 from core.store import Workspace
 from core.trial import fail_trial, trial_steps
@@ -59,6 +59,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         if record is None:
             return {"done": False, "status": "running"}
         self._close()
+        if record.trial_key != self._task["trial_key"]:
+            raise BadInputError(
+                f"trial {self._task['trial_key']}: this worker makes it {record.trial_key}; its code or its corpora "
+                "differ from the driver's"
+            )
         return {"done": True, "status": record.status}
 
     def _log(self, values: Mapping[str, float], step: int) -> None:

@@ -235,9 +235,8 @@ def test_the_mlflow_command_runs_and_answers_under_its_compose_name_only(model: 
 
 
 def answer(port: int, host: str) -> int:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": host}
-    )
+    address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
+    request = urllib.request.Request(address, headers={"Host": host})
     try:
         with urllib.request.urlopen(request, timeout=20) as reply:
             return int(reply.status)

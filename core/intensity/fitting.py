@@ -78,7 +78,8 @@ def fit_strengthnet(
         if claim.done:
             return claim.artifact
         held_out = validation_speakers(manifest, speakers, config)
-        strength_U = _label(manifest, speakers, held_out, np.load(functionals.path / "functionals.npy"), config)
+        functionals_UD = np.load(functionals.path / "functionals.npy")
+        strength_U = _label(manifest, functionals_UD, speakers=speakers, held_out=held_out, config=config)
         training = _Training(
             manifest=manifest,
             spectrograms=Spectrograms.open(spectrograms.path),
@@ -91,19 +92,23 @@ def fit_strengthnet(
         with cpu_threads(threads):
             result = training.run(claim.scratch / "checkpoint.pt", progress=progress)
         torch.save(result.best_weights, claim.out / "weights.pt")
-        note: dict[str, Json] = {
-            "corpus": manifest.corpus,
-            "part": manifest.part,
-            "fingerprint": manifest.fingerprint,
-            "speakers": sorted(speakers),
-            "validation_speakers": list(held_out),
-            "emotions": list(emotion_classes(manifest)),
-            "epochs": len(result.losses),
-            "best_epoch": result.best_epoch,
-            "losses": [dict(loss) for loss in result.losses],
-        }
+        note = _note(manifest, speakers, held_out, result)
         (claim.out / "fit.json").write_text(json.dumps(note, indent=2, allow_nan=False))
     return claim.artifact
+
+
+def _note(manifest: Manifest, speakers: Sequence[str], held_out: Sequence[str], result: _State) -> dict[str, Json]:
+    return {
+        "corpus": manifest.corpus,
+        "part": manifest.part,
+        "fingerprint": manifest.fingerprint,
+        "speakers": sorted(speakers),
+        "validation_speakers": list(held_out),
+        "emotions": list(emotion_classes(manifest)),
+        "epochs": len(result.losses),
+        "best_epoch": result.best_epoch,
+        "losses": [dict(loss) for loss in result.losses],
+    }
 
 
 def load_strengthnet(fit: Artifact, config: StrengthNetConfig) -> StrengthNet:
@@ -158,9 +163,10 @@ def _positions(manifest: Manifest, speakers: set[str]) -> NDArray[np.int64]:
 
 def _label(
     manifest: Manifest,
+    functionals_UD: NDArray[np.float32],
+    *,
     speakers: Sequence[str],
     held_out: Sequence[str],
-    functionals_UD: NDArray[np.float32],
     config: IntensityConfig,
 ) -> NDArray[np.float64]:
     """Strength of the utterances of `speakers`, NaN for all others, by rankings that did not see `held_out`."""
@@ -220,9 +226,9 @@ class _Training:
             trained = 0.0
             for number, batch in enumerate(self._batches(epoch)):
                 step = (epoch - 1) * per_epoch + number + 1
-                trained += self._step(net, optimizer, batch, epoch, step) * len(batch) / len(self.train)
+                trained += self._step(net, optimizer, batch, epoch=epoch, step=step) * len(batch) / len(self.train)
                 progress(what, min(step, total - 1), total)
-            validated = self._validate(net)
+            validated = self._validate(net, step=epoch * per_epoch)
             state.losses.append({"train": trained, "validation": validated})
             if epoch == 1 or validated < state.losses[state.best_epoch - 1]["validation"]:
                 state.best_epoch = epoch
@@ -232,7 +238,7 @@ class _Training:
         return state
 
     def _step(
-        self, net: StrengthNet, optimizer: torch.optim.Optimizer, batch: NDArray[np.int64], epoch: int, step: int
+        self, net: StrengthNet, optimizer: torch.optim.Optimizer, batch: NDArray[np.int64], *, epoch: int, step: int
     ) -> float:
         net.train()
         with torch_stream(self.seed, "strengthnet-dropout", step):
@@ -245,7 +251,7 @@ class _Training:
         optimizer.step()
         return value
 
-    def _validate(self, net: StrengthNet) -> float:
+    def _validate(self, net: StrengthNet, *, step: int) -> float:
         """The loss over the validation speakers' whole utterances."""
         net.eval()
         by_length = self.validation[np.argsort(self.spectrograms.lengths[self.validation], kind="stable")]
@@ -256,7 +262,7 @@ class _Training:
                 parts.append(self._loss(net, batch, [self.spectrograms.mel(u) for u in batch]))
         value = float(sum(parts[1:], parts[0]).mean())
         if not np.isfinite(value):
-            raise NonFiniteLossError(stage="strengthnet validation", step=0, value=value)
+            raise NonFiniteLossError(stage="strengthnet validation", step=step, value=value)
         return value
 
     def _loss(self, net: StrengthNet, batch: NDArray[np.int64], mels: Sequence[NDArray[np.float32]]) -> Loss:

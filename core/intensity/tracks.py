@@ -69,10 +69,12 @@ def make_track(
     source = config.model_copy(update={"control": "none"})
     if config.control != "none":
         track = make_track(manifest, features, source, features_config, workspace, threads=threads, progress=progress)
-        return _changed(track, features, opened, config, workspace)
+        return _changed(track, features, opened, config=config, workspace=workspace)
     if config.source == "external":
-        return _external(manifest, features, config, features_config, workspace)
-    return _strengthnet(manifest, features, config, features_config, workspace, threads=threads, progress=progress)
+        return _external(manifest, features, config, grid=features_config, workspace=workspace)
+    return _strengthnet(
+        manifest, features, config, grid=features_config, workspace=workspace, threads=threads, progress=progress
+    )
 
 
 def refuse_leaky_fit(fit: Manifest | None, evaluated: Manifest) -> None:
@@ -143,7 +145,7 @@ def _loudness(features: Artifact, opened: Features, workspace: Workspace) -> Art
 
 
 def _changed(
-    track: Artifact, features: Artifact, opened: Features, config: IntensityConfig, workspace: Workspace
+    track: Artifact, features: Artifact, opened: Features, *, config: IntensityConfig, workspace: Workspace
 ) -> Artifact:
     settings: dict[str, Json] = {"control": config.control}
     if config.control == "shuffled":
@@ -168,7 +170,8 @@ def _external(
     manifest: Manifest,
     features: Artifact,
     config: IntensityConfig,
-    features_config: FeaturesConfig,
+    *,
+    grid: FeaturesConfig,
     workspace: Workspace,
 ) -> Artifact:
     assert config.file is not None
@@ -187,7 +190,7 @@ def _external(
                     scores_K := scores.by_utterance[utterance.utterance],
                     place_in_time(len(scores_K), hop_ms=hop_ms, duration_s=utterance.duration_s),
                     frames=int(opened.lengths[place]),
-                    grid=features_config,
+                    grid=grid,
                 )
                 for place, utterance in enumerate(manifest.utterances)
             )
@@ -206,9 +209,9 @@ def _strengthnet(
     manifest: Manifest,
     features: Artifact,
     config: IntensityConfig,
-    features_config: FeaturesConfig,
-    workspace: Workspace,
     *,
+    grid: FeaturesConfig,
+    workspace: Workspace,
     threads: int,
     progress: Progress,
 ) -> Artifact:
@@ -239,7 +242,7 @@ def _strengthnet(
             scores.update(_score(model, config, mels, positions, threads=threads))
             progress(f"intensity of {manifest.corpus}", len(scores), len(manifest.utterances))
         parts = (
-            _align(scores[u], np.arange(len(scores[u])) * HOP / SAMPLE_RATE, frames=int(frames), grid=features_config)
+            _align(scores[u], np.arange(len(scores[u])) * HOP / SAMPLE_RATE, frames=int(frames), grid=grid)
             for u, frames in enumerate(opened.lengths)
         )
         note: dict[str, Json] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["SharedInputs", "StageResult", "prepare", "run"]
+__all__ = ["SharedInputs", "StageResult", "prepare", "run", "write_mask_example"]
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from core.identity import Json, digest
 from core.intensity.tracks import make_track
 from core.masking import MaskAudit, draw_mask
 from core.models.mockingjay import Mockingjay
-from core.pretrain import Pretraining, pretrain
+from core.pretrain import pretrain
 from core.probe import FoldIndex, ProbeResult, fit_probe
 from core.progress import LogMetrics, Progress
 from core.resolve import Corpora
@@ -68,9 +68,10 @@ def prepare(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, prog
 
 
 def run(
-    config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs, log: LogMetrics, progress: Progress
-) -> Iterator[StageResult | None]:  # fmt: skip
-    """Run the chain; yields None while under way and the result at the end.
+    config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs, log: LogMetrics,
+    progress: Progress,
+) -> Generator[None, None, StageResult]:  # fmt: skip
+    """Run the chain, yielding now and then while under way; the generator's value is the result.
 
     With `fold` as pre-training audio each fold gets an upstream of its own, which heard its train part only.
     """
@@ -78,18 +79,15 @@ def run(
     audit, means = MaskAudit(), []
     steps = frames = left_out = 0
     for name, utterances in upstreams:
-        model_artifact: Artifact | None = None
-        for model_artifact in _pretrain_stage(config, workspace, shared, utterances, log=_named(log, name)):
-            yield None
-        assert model_artifact is not None
+        model_artifact = yield from _pretrain_stage(config, workspace, shared, utterances, log=_named(log, name))
         notes = json.loads((model_artifact.path / "pretraining.json").read_text())
         audit.add(MaskAudit.from_json(notes["audit"]))
         steps, frames = steps + notes["steps"], frames + notes["frames"]
         left_out += notes["left_out"]
         means.append(_embed_stage(config, workspace, shared, model_artifact, progress=progress))
-        yield None
+        yield
     probe = _probe(config, corpora, shared, np.stack(means) if len(means) > 1 else means[0], log=log)
-    yield StageResult(probe=probe, audit=audit, steps=steps, frames=frames, left_out=left_out)
+    return StageResult(probe=probe, audit=audit, steps=steps, frames=frames, left_out=left_out)
 
 
 def _pretraining_parts(config: TrialConfig, corpora: Corpora) -> list[tuple[str, tuple[str, ...]]]:
@@ -107,8 +105,8 @@ def _named(log: LogMetrics, name: str) -> LogMetrics:
 
 def _pretrain_stage(
     config: TrialConfig, workspace: Workspace, shared: SharedInputs, utterances: Sequence[str], *, log: LogMetrics
-) -> Iterator[Artifact | None]:
-    """Pre-train one upstream, or find it; the last yield is its artifact (`weights.pt`, `pretraining.json`)."""
+) -> Generator[None, None, Artifact]:
+    """Pre-train one upstream, or find it; the generator's value is its artifact (`weights.pt`, `pretraining.json`)."""
     settings: dict[str, Json] = {
         "utterances": digest(list(utterances)),
         "masking": config.masking.model_dump(mode="json"),
@@ -125,10 +123,7 @@ def _pretrain_stage(
                 features, _track(shared), utterances, pretrain=config.pretrain, seed=config.seed
             )  # fmt: skip
             checkpoint = claim.scratch / "checkpoint.pt"
-            state: Pretraining | None = None
-            for state in pretrain(batches, config, dims=features.dims, checkpoint=checkpoint, log=log):
-                yield None
-            assert state is not None
+            state = yield from pretrain(batches, config, dims=features.dims, checkpoint=checkpoint, log=log)
             torch.save(
                 {name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt"
             )
@@ -139,7 +134,7 @@ def _pretrain_stage(
                 "left_out": batches.left_out,
             }
             write_atomically(claim.out / "pretraining.json", json.dumps(notes).encode())
-    yield claim.artifact
+    return claim.artifact
 
 
 def _track(shared: SharedInputs) -> NDArray[np.float32]:
@@ -191,7 +186,7 @@ def _positions(fold: Fold, order: dict[str, int]) -> FoldIndex:
     )
 
 
-def write_mask_example(config: TrialConfig, corpora: Corpora, shared: SharedInputs, path: Path) -> None:
+def write_mask_example(config: TrialConfig, shared: SharedInputs, path: Path) -> None:
     """One utterance with its intensity and the mask this trial's policy draws on it, for the picture in MLflow."""
     features, track = Features.open(shared.heard.path), _track(shared)
     longest_first = np.argsort(-features.lengths, kind="stable")

@@ -269,11 +269,14 @@ def _client(uri: str) -> Any:
     # Migrations announce themselves at INFO.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient, environment_variables
+    from mlflow.telemetry import set_telemetry_client
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0
     environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.default = _HTTP_SECONDS
     environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    environment_variables.MLFLOW_DISABLE_TELEMETRY.default = True
+    set_telemetry_client()
     return MlflowClient(tracking_uri=uri)
 
 

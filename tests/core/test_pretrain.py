@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +63,15 @@ def train(features: Features, settings: TrialConfig, checkpoint: Path, *, stop_a
         batches_of(features, settings), settings, dims=DIMS, checkpoint=checkpoint,
         log=lambda values, step: curve.__setitem__(step, values["pretrain/loss"]),
     )  # fmt: skip
-    states = list(itertools.islice(run, stop_after))
+    reports = 0
+    while stop_after is None or reports < stop_after:
+        try:
+            next(run)
+        except StopIteration as end:
+            return end.value, curve
+        reports += 1
     run.close()
-    return states[-1], curve
+    return None, curve
 
 
 def test_interrupted_and_resumed_equals_undisturbed_to_the_last_bit(features, tmp_path):

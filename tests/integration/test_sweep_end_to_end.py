@@ -127,7 +127,7 @@ def test_launching_again_runs_nothing_and_the_report_has_every_cell(finished):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_and_launched_again_ends_with_the_same_records(finished, tmp_path, how):
-    """The oracle of the project: the driver is interrupted or killed in mid-sweep, the same command finishes the job."""
+    """The project's oracle: a driver interrupted or killed in mid-sweep, the same command again, the same records."""
     undisturbed, _ = finished
     workspace = tmp_path / "workspace"
     shutil.copytree(

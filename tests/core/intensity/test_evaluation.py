@@ -16,8 +16,8 @@ Row = tuple[str, str, str, str | None, str | None]
 def _corpus(*rows: Row) -> Manifest:
     utterances = tuple(
         Utterance(
-            utterance=name, path=Path(name), speaker=speaker, session=speaker, label=label, content=name, duration_s=1.0,
-            level=level, transcript=transcript,
+            utterance=name, path=Path(name), speaker=speaker, session=speaker, label=label, content=name,
+            duration_s=1.0, level=level, transcript=transcript,
         )
         for name, speaker, label, level, transcript in rows
     )  # fmt: skip
@@ -82,9 +82,9 @@ def test_the_interval_is_the_same_again():
 def test_nothing_to_compare_is_an_error():
     with pytest.raises(BadInputError, match="corpus x: no utterances with intensity normal and strong"):
         rank_strength(_corpus(_take("a")), {"a": 1.0})
-    with pytest.raises(BadInputError, match="'b'.*no score"):
+    with pytest.raises(BadInputError, match=r"'b'.*no score"):
         rank_strength(_corpus(_take("b", level="strong")), {})
-    with pytest.raises(BadInputError, match="'c'.*no transcript"):
+    with pytest.raises(BadInputError, match=r"'c'.*no transcript"):
         rank_strength(_corpus(("c", "1", "sad", "strong", None)), {"c": 1.0})
 
 

@@ -50,7 +50,7 @@ def test_equal_stems_are_told_apart_by_path_or_id_and_refused_otherwise(tmp_path
     read = read_external(_file(tmp_path, "one/a.wav,1 1 1 1 1", "x2,2 2 2 2 2"), twins, hop_ms=100)
     assert read.by_utterance["x1"][0] == 1
     assert read.by_utterance["x2"][0] == 2
-    with pytest.raises(BadInputError, match="line 2: elsewhere/a.wav could be utterance 'x1' and 'x2'"):
+    with pytest.raises(BadInputError, match=r"line 2: elsewhere/a\.wav could be utterance 'x1' and 'x2'"):
         read_external(_file(tmp_path, f"elsewhere/a.wav,{FIVE}"), twins, hop_ms=100)
 
 
@@ -60,7 +60,7 @@ def test_stretches_of_one_file_are_matched_by_utterance_id(tmp_path):
     )
     read = read_external(_file(tmp_path, f"t1,{FIVE}", f"t2.wav,{FIVE}"), stretches, hop_ms=100)
     assert set(read.by_utterance) == {"t1", "t2"}
-    with pytest.raises(BadInputError, match="long.wav could be utterance 't1' and 't2'"):
+    with pytest.raises(BadInputError, match=r"long\.wav could be utterance 't1' and 't2'"):
         read_external(_file(tmp_path, f"long.wav,{FIVE}"), stretches, hop_ms=100)
 
 

@@ -124,7 +124,7 @@ def test_too_few_speakers_unknown_speakers_and_absent_classes_are_refused(tmp_pa
     corpus = make_corpus(speakers=2)
     workspace = Workspace.at(tmp_path / "w")
     manifest = load_manifest(corpus, workspace)
-    with pytest.raises(CorpusError, match="1 speakers are too few .* at least 2 are needed"):
+    with pytest.raises(CorpusError, match=r"1 speakers are too few .* at least 2 are needed"):
         fit_strengthnet(manifest, ("s0",), tiny(corpus), workspace, threads=1)
     with pytest.raises(CorpusError, match="no speaker 's9'"):
         fit_strengthnet(manifest, ("s0", "s9"), tiny(corpus), workspace, threads=1)

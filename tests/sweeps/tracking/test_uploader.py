@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -377,6 +380,23 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     with pytest.raises(BadInputError, match=r"\./mlruns"):
         tracking_uri(tmp_path)
+
+
+def test_our_client_is_impatient_sends_no_telemetry_and_leaves_the_environment_alone() -> None:
+    """In a process of its own: pytest's environment already turns MLflow's telemetry off."""
+    script = (
+        "import os; before = set(os.environ); from sweeps.tracking.experiment import _client\n"
+        "_client('http://127.0.0.1:9')\n"
+        "from mlflow.telemetry import get_telemetry_client; from mlflow import environment_variables as v\n"
+        "print(get_telemetry_client(), v.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), v.MLFLOW_HTTP_REQUEST_TIMEOUT.get(),"
+        " sorted(name for name in set(os.environ) - before if name.startswith('MLFLOW')))"
+    )
+    settings = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[3], env=settings, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[0] == "None 0 10 []"
 
 
 def test_the_database_is_in_wal_mode(made_database: Path) -> None:
