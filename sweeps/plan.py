@@ -32,6 +32,8 @@ class PlannedTrial:
     twin_key: str | None
     seed: int
     axes: dict[str, Any]
+    fingerprint: str
+    """Of the evaluated corpus."""
     config: TrialConfig
 
 
@@ -127,6 +129,7 @@ def _planned(config: TrialConfig, corpora: Corpora, axes: dict[str, Any], *, twi
         twin_key=identity.twin_key if twins else None,
         seed=config.seed,
         axes=own,
+        fingerprint=corpora.evaluated.fingerprint,
         config=config,
     )
 

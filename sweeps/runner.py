@@ -85,8 +85,9 @@ def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: D
     open_trials = plan.open_trials(workspace)
     plan.write(workspace)
     journal = Journal(workspace.sweep(plan.definition.name) / "journal.db")
+    by_arm = {trial.arm_key: trial for trial in plan.trials}
     for trial in plan.trials:
-        register(journal, trial)
+        register(journal, trial, twin=by_arm.get(trial.twin_key or ""))
     uploader = uploader_for(plan.definition.name, workspace)
     uploader.start()
     try:

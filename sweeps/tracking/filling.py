@@ -19,14 +19,29 @@ from sweeps.tracking.journal import Journal
 from sweeps.tracking.pictures import draw_trial_pictures
 from sweeps.tracking.uploader import Uploader
 
+NOT_IN_THE_KEY = ("root", "file", "allow_incomplete", "allow_quarantined", "report_every", "checkpoint_every")
+"""Settings that may change between two launches of the same trial; MLflow's params may not."""
 
-def register(journal: Journal, trial: PlannedTrial) -> None:
+
+def register(journal: Journal, trial: PlannedTrial, *, twin: PlannedTrial | None) -> None:
     """The trial is part of the sweep: its settings and keys are known before it takes a step."""
-    tags = {"arm": trial.arm, "arm_key": trial.arm_key, "twin_key": trial.twin_key or "", "seed": str(trial.seed)}
+    tags = {
+        "arm": trial.arm,
+        "arm_key": trial.arm_key,
+        "twin": twin.arm if twin else "",
+        "twin_key": trial.twin_key or "",
+        "seed": str(trial.seed),
+        "corpus": trial.fingerprint,
+        "commit": commit_state()[0],
+    }
     journal.register_trial(
         trial.trial_key,
         name=f"{trial.arm} seed {trial.seed}",
-        params=flat(trial.config.model_dump(mode="json")),
+        params={
+            name: value
+            for name, value in flat(trial.config.model_dump(mode="json")).items()
+            if name.rpartition(".")[2] not in NOT_IN_THE_KEY
+        },
         tags=tags,
     )
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.config import FeaturesConfig
+from core.corpora.demo import PlantedSegment
 from core.corpora.manifest import Manifest, Utterance
 from core.errors import BadInputError
 from core.features import Features
-from core.intensity.evaluation import rank_strength, utterance_scores
+from core.intensity.evaluation import rank_frames, rank_strength, utterance_scores
 
 Row = tuple[str, str, str, str | None, str | None]
 
@@ -100,3 +102,29 @@ def test_an_utterances_score_is_the_mean_of_its_frames():
     assert found == {"a": 3.0, "b": 7.0}
     with pytest.raises(BadInputError, match="3 frames, the features have 4"):
         utterance_scores(features, np.zeros(3, dtype=np.float32))
+
+
+def _segment(start: float, end: float, *, emphasised: bool, intensity: float = 1.0) -> PlantedSegment:
+    return PlantedSegment(start=start, end=end, words="w", emphasised=emphasised, intensity=intensity)
+
+
+def test_emphasised_frames_are_ranked_against_other_speech_frames_of_their_utterance():
+    # Window centres of utterance a: 12.5, 22.5, 32.5, 42.5, 52.5 ms
+    features = Features(
+        utterances=("a", "neutral"),
+        offsets=np.array([0, 5]),
+        lengths=np.array([5, 2]),
+        energy=np.zeros(7, dtype=np.float32),
+        packed=np.zeros((7, 2), dtype=np.float16),
+    )
+    planted = {
+        "a": (_segment(0.01, 0.03, emphasised=True), _segment(0.04, 0.06, emphasised=False, intensity=0.2)),
+        "neutral": (_segment(0.0, 0.015, emphasised=True, intensity=0.0), _segment(0.02, 0.03, emphasised=False)),
+    }
+    track = np.array([0.9, 0.4, 99.0, 0.4, 0.6, 0.0, 1.0], dtype=np.float32)  # 99: silence
+    found = rank_frames(features, track, planted, grid=FeaturesConfig())
+    # 0.9 beats 0.4 and 0.6; 0.4 ties with 0.4 and loses to 0.6
+    assert found.auc == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+    assert found.utterances == 1
+    with pytest.raises(BadInputError, match="no utterance has both"):
+        rank_frames(features, track, {**planted, "a": planted["a"][:1]}, grid=FeaturesConfig())
