@@ -27,10 +27,10 @@ PRESETS: dict[Preset, Settings] = {
         "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
     },
     "small": {
-        "intensity": {"strengthnet": {"max_epochs": 12, "patience": 4, "crop_s": 2.0, "lr": 3e-4, "batch": 32}},
+        "intensity": {"strengthnet": {"max_epochs": 6, "patience": 3, "crop_s": 1.5, "lr": 5e-4, "batch": 8}},
         "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
         "pretrain": {
-            "steps": 600, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,
+            "steps": 500, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,
             "checkpoint_every": 100,
         },
         "probe": {"steps": 3000, "lr": 1e-3, "evaluate_every": 100},
