@@ -119,8 +119,9 @@ class RankingConfig(Config):
 
     feature_set: Literal["IS09", "eGeMAPSv02"] = "IS09"
     """openSMILE functionals (StrengthNet: IS09, 384 dimensions)."""
-    c: float = Field(default=0.01, gt=0)
-    """Weight of the violated order against the norm of the ranking direction (ours)."""
+    c: float = Field(default=1e-5, gt=0)
+    """Weight of the violated order against the norm of the ranking direction (ours). Much larger values make strength
+    an indicator of the class; at this one it keeps a spread within each emotion like that of the published scores."""
     pairs_per_class: int = Field(default=2000, ge=10)
     """Ordered pairs (emotional, neutral) and as many similar pairs drawn for each emotion (ours)."""
 
@@ -161,7 +162,7 @@ class IntensityConfig(Config):
     strengthnet: StrengthNetConfig = StrengthNetConfig()
     seed: int = Field(default=0, ge=0)
     """Seed of the intensity model: one track serves all trials."""
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1)
     """CPU threads of the fit, which runs once for all trials: sums are split by thread, so it belongs to the key."""
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ PRESETS: dict[Preset, Settings] = {
     "smoke": {
         "intensity": {
             "strengthnet": {
-                "channels": (4, 8, 8, 16), "lstm": 16, "lr": 1e-3, "batch": 16, "max_epochs": 6, "patience": 3,
+                "channels": (4, 8, 8, 16), "lstm": 16, "lr": 3e-3, "batch": 8, "max_epochs": 10, "patience": 4,
                 "crop_s": 1.5,
             },
             "ranking": {"pairs_per_class": 500},
@@ -27,7 +27,7 @@ PRESETS: dict[Preset, Settings] = {
         "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
     },
     "small": {
-        "intensity": {"strengthnet": {"max_epochs": 6, "patience": 3, "crop_s": 1.5, "lr": 5e-4, "batch": 8}},
+        "intensity": {"strengthnet": {"max_epochs": 8, "patience": 4, "crop_s": 1.5, "lr": 3e-4, "batch": 8}},
         "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
         "pretrain": {
             "steps": 500, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,

@@ -7,7 +7,7 @@ __all__ = ["Artifact", "Claim", "Store", "Workspace", "write_atomically"]
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,16 +24,21 @@ WORKSPACE_VARIABLE = "EMSWEEP_WORKSPACE"
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers see the old or the new content, never a part, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = _part(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+
+
+def _part(path: Path) -> Path:
+    """A name beside `path` that no other process takes (unlike `tempfile`, with the user's own permissions)."""
+    return path.with_name(f".{path.name}.part.{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,11 @@ class Store:
             if final.exists():
                 yield Claim(artifact=artifact, done=True, out=final, scratch=scratch)
                 return
-            out = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{key}.part."))
+            # With the lock held, parts of this key are what a killed process left.
+            for left in final.parent.glob(f".{key}.part.*"):
+                shutil.rmtree(left)
+            out = _part(final)
+            out.mkdir()
             try:
                 scratch.mkdir(exist_ok=True)
                 yield Claim(artifact=artifact, done=False, out=out, scratch=scratch)

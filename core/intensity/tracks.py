@@ -36,7 +36,7 @@ SCORING_MODULES = (
     *TRACK_MODULES, "core.intensity.fitting", "core.intensity.spectrograms", "core.intensity.strengthnet",
 )  # fmt: skip
 EXTERNAL_MODULES = (*TRACK_MODULES, "core.intensity.external")
-SCORED_FRAMES = 4000
+SCORED_FRAMES = 2000
 """Frames, padding included, that are scored at a time: bounds memory (ours)."""
 
 

@@ -62,6 +62,17 @@ def test_a_failed_build_leaves_nothing_but_its_scratch(tmp_path):
     assert claim.artifact.description()["stage"] == "stage"
 
 
+def test_what_a_killed_process_left_is_cleared(tmp_path):
+    key = Store(root=tmp_path).key("stage", settings={}, inputs=[], modules=MODULES)
+    left = tmp_path / "stage" / f".{key}.part.0123"
+    left.mkdir(parents=True)
+    (left / "half.txt").write_text("x")
+    with Store(root=tmp_path).claim("stage", settings={}, inputs=[], modules=MODULES) as claim:
+        (claim.out / "result.txt").write_text("1")
+    assert not left.exists()
+    assert sorted(path.name for path in claim.artifact.path.iterdir()) == ["artifact.json", "result.txt"]
+
+
 def test_key_covers_settings_inputs_and_code(tmp_path):
     store = Store(root=tmp_path)
     keys = {

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import pytest
@@ -26,15 +28,17 @@ def command(workspace: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "sweeps", *arguments, "--workspace", str(workspace)]
 
 
-def sweep(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
+def sweep(
+    workspace: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
     return subprocess.run(
         command(workspace, *arguments),
         capture_output=True,
         text=True,
         timeout=500,
         cwd=workspace.parent,
-        env=environment,
+        env=clean | dict(environment),
     )
 
 
@@ -42,7 +46,8 @@ def records(workspace: Path) -> dict[str, dict]:
     found = {path.parent.name: json.loads(path.read_text()) for path in workspace.glob("trials/*/record.json")}
     for record in found.values():
         # When and how long is all that may differ between two runs of one trial.
-        del record["provenance"], record["cost"]["device_seconds"]
+        del record["provenance"]
+        (record["cost"] or {}).pop("device_seconds", None)
     return found
 
 
@@ -151,6 +156,43 @@ def test_interrupted_and_launched_again_ends_with_the_same_records(finished, tmp
     again = sweep(workspace, *LAUNCH)
     assert again.returncode == 0, again.stdout + again.stderr
     assert records(workspace) == records(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_dead_mlflow_changes_nothing_and_is_said(finished):
+    workspace, _ = finished
+    before = records(workspace)
+    dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    result = sweep(workspace, *LAUNCH, environment=dead)
+    assert result.returncode == 0
+    assert "later: sweep sync ems_grid" in result.stderr
+    assert records(workspace) == before
+    unsent = sweep(workspace, "sync", "ems_grid", environment=dead)
+    assert unsent.returncode == 2
+    assert "127.0.0.1:9" in unsent.stderr
+
+
+@pytest.mark.slow
+def test_a_diverging_arm_fails_with_its_reason_and_the_others_go_on(finished):
+    workspace, _ = finished
+    arguments = [
+        *LAUNCH,
+        "-o",
+        "axes.masking.temperature=[0.3]",
+        "-o",
+        "seeds=[0]",
+        "-o",
+        "axes.pretrain.lr=[0.002,1e30]",
+    ]
+    result = sweep(workspace, *arguments)
+    assert result.returncode == 3, result.stdout + result.stderr
+    found = {record["arm"]: record for record in records(workspace).values() if record["status"] == "failed"}
+    assert set(found) == {"ems r0.2 s7 t0.3 pretrain.lr=1e+30", "random r0.2 s7 pretrain.lr=1e+30"}
+    for record in found.values():
+        assert record["reason"].startswith("NonFiniteLossError: pretrain: loss is")
+    report = sweep(workspace, "report", "ems_grid")
+    assert "NonFiniteLossError" in (workspace / "sweeps" / "ems_grid" / "report" / "index.html").read_text()
+    assert "0/1" in report.stdout
 
 
 @pytest.mark.parametrize(
