@@ -6,6 +6,7 @@ __all__ = ["SweepDefinition", "apply_overrides", "checked", "definition_names", 
 
 import copy
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -37,6 +38,19 @@ class SweepDefinition(Config):
     """Add the twin of each arm."""
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where `1e-4` is text: here it is a number, as everyone who types it means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
+
+
 def definition_names() -> list[str]:
     """Names of the definitions that ship."""
     return sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
@@ -53,7 +67,7 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
     if not path.is_file():
         raise BadInputError(f"no sweep {name_or_path!r}: not one of {', '.join(definition_names())}, and no such file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _read_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise BadInputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
@@ -106,7 +120,7 @@ def _split(override: str) -> tuple[str, Any]:
     if not equals or not key:
         raise BadInputError(f"-o {override}: expected key=value")
     try:
-        return key.strip(), yaml.safe_load(text)
+        return key.strip(), _read_yaml(text)
     except yaml.YAMLError as error:
         raise BadInputError(f"-o {override}: the value is not YAML ({str(error).splitlines()[0]})") from error
 

@@ -55,6 +55,12 @@ def test_override_replaces_an_axis_and_a_setting():
     assert trial_config(definition, {}).pretrain.steps == 9
 
 
+def test_numbers_are_numbers_however_they_are_written():
+    definition = load_definition("ems_grid", ["axes.pretrain.lr=[1e-4,.5,2E+3,3]", "intensity.strengthnet.lr=1e-4"])
+    assert definition.axes["pretrain.lr"] == (0.0001, 0.5, 2000.0, 3)
+    assert definition.settings["intensity"]["strengthnet"]["lr"] == 0.0001
+
+
 def test_naming_another_corpus_drops_what_was_said_of_the_old_one(tmp_path):
     overrides = [
         f"intensity.fit.root={tmp_path}",
