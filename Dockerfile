@@ -22,7 +22,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY core core
 COPY sweeps sweeps
 COPY analysis analysis
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[demo]'
 
 USER 10001:10001
 WORKDIR /workspace

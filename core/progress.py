@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LogMetrics", "Progress", "silent"]
+__all__ = ["LogMetrics", "Progress", "discard", "silent"]
 
 from collections.abc import Callable, Mapping
 
@@ -16,3 +16,8 @@ LogMetrics = Callable[[Mapping[str, float], int], None]
 def silent(what: str, done: int, total: int) -> None:
     """A Progress that says nothing."""
     del what, done, total
+
+
+def discard(values: Mapping[str, float], step: int) -> None:
+    """A LogMetrics that keeps nothing."""
+    del values, step

@@ -14,7 +14,7 @@ import numpy as np
 
 from core.config import TrialConfig
 from core.metrics import confusion, macro_f1, ua, wa
-from core.progress import LogMetrics, Progress, silent
+from core.progress import LogMetrics, Progress, discard, silent
 from core.provenance import commit_state, hardware, now, packages
 from core.records import (
     CorpusEntry,
@@ -103,7 +103,7 @@ def trial_steps(
         return
     shared = ems.prepare(config, corpora, workspace, progress=progress)
     torch.set_num_threads(config.compute.threads)
-    result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or _discard, progress=progress)
+    result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
     ems.write_mask_example(config, shared, folder / "mask_example.npz")
     predictions = _predictions(corpora, result)
     record = _record(config, corpora, identity, started).model_copy(
@@ -129,10 +129,6 @@ def fail_trial(config: TrialConfig, workspace: Workspace, *, arm: str | None, re
     record = _record(config, corpora, identity, now()).model_copy(update={"status": "failed", "reason": reason})
     write_record(workspace.trial(identity.trial_key), record, None)
     return record
-
-
-def _discard(values: object, step: int) -> None:
-    del values, step
 
 
 def _record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
