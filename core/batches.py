@@ -99,13 +99,15 @@ class Batches:
         clean_BTD = np.zeros((*shape, self._features.dims), dtype=np.float32)
         seen_BTD = np.zeros_like(clean_BTD)
         mask_BT = np.zeros(shape, dtype=np.bool_)
-        count, place, fate = (stream(self._seed, f"mask-{name}", step) for name in ("count", "place", "fate"))
+        count, place = (stream(self._seed, f"mask-{name}", step) for name in ("count", "place"))
         for row, part in enumerate(slices):
             length = lengths_B[row]
             clean_TD = self._features.frames_at(part).astype(np.float32)
             intensity_T = np.asarray(self._track[part], dtype=np.float32)
             mask_T = draw_mask(intensity_T, masking, count=count, place=place)
             audit.count(mask_T, intensity_T)
+            # One stream each: what replacing consumes depends on the mask, and must not reach the next utterance.
+            fate = stream(self._seed, "mask-fate", step, row)
             clean_BTD[row, :length] = clean_TD
             seen_BTD[row, :length] = corrupt(clean_TD, mask_T, masking, fate=fate)
             mask_BT[row, :length] = mask_T

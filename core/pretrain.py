@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Pretraining", "learning_rate", "pretrain"]
+__all__ = ["Pretraining", "learning_rate", "pretrain", "replay"]
 
 import io
 import math
+import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class Pretraining:
     frames: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
+    seconds: float = 0.0
+    """Time spent training, over all legs of an interrupted run."""
+    curve: list[list[float]] = field(default_factory=list)
+    """[step, mean loss since the last report] of each report."""
 
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
@@ -43,7 +48,8 @@ class Pretraining:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "audit": self.audit.to_json(),
-            "numbers": [self.step, self.frames, self.loss_sum, self.loss_steps],
+            "numbers": [self.step, self.frames, self.loss_sum, self.loss_steps, self.seconds],
+            "curve": self.curve,
         }
         torch.save(state, buffer)
         write_atomically(path, buffer.getvalue())
@@ -53,7 +59,24 @@ class Pretraining:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.audit = MaskAudit.from_json(state["audit"])
-        self.step, self.frames, self.loss_sum, self.loss_steps = state["numbers"]
+        self.step, self.frames, self.loss_sum, self.loss_steps, self.seconds = state["numbers"]
+        self.curve = state["curve"]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the record and a trial that finds these weights need to know."""
+        return {
+            "audit": self.audit.to_json(),
+            "steps": self.step,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "curve": self.curve,
+        }
+
+
+def replay(curve: list[list[float]], log: LogMetrics) -> None:
+    """Log the reported losses of a curve."""
+    for step, loss in curve:
+        log({"pretrain/loss": loss}, int(step))
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -82,10 +105,13 @@ def pretrain(
     model.train()
     try:
         while state.step < settings.steps:
+            began = time.monotonic()
             batch = batches.at(state.step, masking=config.masking, audit=state.audit)
             _optimize(state, batch, config)
+            state.seconds += time.monotonic() - began
             if state.step % settings.report_every == 0 or state.step == settings.steps:
-                log({"pretrain/loss": state.loss_sum / state.loss_steps}, state.step)
+                state.curve.append([state.step, state.loss_sum / state.loss_steps])
+                replay(state.curve[-1:], log)
                 state.loss_sum, state.loss_steps = 0.0, 0
                 yield
             if state.step % settings.checkpoint_every == 0:
@@ -122,6 +148,11 @@ def _optimize(state: Pretraining, batch: Batch, config: TrialConfig) -> None:
     state.loss_steps += 1
 
 
+def _has_bfloat16(device: torch.device) -> bool:
+    """In hardware: emulated on a CPU it is an order of magnitude slower than float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def _reconstruction_error(model: Mockingjay, batch: Batch, rows: slice, config: TrialConfig) -> Tensor:
     """Sum of absolute errors over the hidden frames of these rows."""
     device = torch.device(config.compute.device)
@@ -132,7 +163,7 @@ def _reconstruction_error(model: Mockingjay, batch: Batch, rows: slice, config: 
 
     seen_BTD, clean_BTD = on_device(batch.seen_BTD[rows, :longest]), on_device(batch.clean_BTD[rows, :longest])
     mask_BT, lengths_B = on_device(batch.mask_BT[rows, :longest]), on_device(batch.lengths_B[rows])
-    reduced = device.type == "cuda" and config.compute.autocast == "auto"
+    reduced = config.compute.autocast == "auto" and _has_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
         rebuilt_BTD = model(seen_BTD, lengths_B)
     error: Tensor = ((rebuilt_BTD.float() - clean_BTD).abs() * mask_BT[..., None]).sum()

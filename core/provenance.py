@@ -43,6 +43,7 @@ def packages() -> dict[str, str]:
     return found
 
 
+@cache
 def hardware(device: str) -> str:
     """Processor, and GPU when the trial used one."""
     import torch

@@ -100,7 +100,10 @@ class MetricsEntry(Entry):
 class CostEntry(Entry):
     steps: int
     frames: int
+    left_out: int
+    """Utterances shorter than `pretrain.min_frames`, which no upstream heard; summed over upstreams."""
     device_seconds: float
+    """Training of upstreams and probe, over all legs of an interrupted trial; waiting is not in it."""
 
 
 class ProvenanceEntry(Entry):

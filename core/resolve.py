@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Corpora", "arm_key", "resolve", "trial_key", "twin_of"]
+__all__ = ["TRIAL_MODULES", "Corpora", "arm_key", "key_content", "resolve", "trial_key", "twin_of"]
 
 import hashlib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from core.config import CorpusConfig, IntensityConfig, TrialConfig
 from core.corpora.folds import Folds, make_folds
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
+from core.corpora.overlap import refuse_overlap
 from core.errors import BadInputError
 from core.identity import Json, code_version, digest
 from core.intensity.tracks import refuse_leaky_fit
@@ -36,7 +37,7 @@ class Corpora:
     heard: Manifest
     """What the upstream is pre-trained on: the evaluated corpus itself unless the source is `external`."""
     fit: Manifest | None
-    """What the intensity model learns from; None when scores are imported or need no model."""
+    """What the intensity model learns from; None when scores are imported."""
     folds: Folds
 
 
@@ -55,27 +56,24 @@ def resolve(config: TrialConfig, workspace: Workspace, *, progress: Progress = s
     evaluated = checked(config.corpus)
     external = config.pretraining_audio.corpus
     heard = checked(external) if external else evaluated
-    fit = checked(config.intensity.fit) if needs_fit(config.intensity) and config.intensity.fit else None
+    fit = checked(config.intensity.fit) if config.intensity.fit else None
     if fit is not None:
         refuse_leaky_fit(fit, evaluated)
     if external and heard.fingerprint == evaluated.fingerprint:
         raise BadInputError("pretraining_audio.corpus: is the evaluated corpus; say source 'transductive' or 'fold'")
+    if external:
+        refuse_overlap(heard, evaluated, what="pretraining_audio")
     return Corpora(evaluated=evaluated, heard=heard, fit=fit, folds=make_folds(evaluated, config.folds))
-
-
-def needs_fit(config: IntensityConfig) -> bool:
-    """Whether a StrengthNet has to be trained for this track."""
-    return config.source == "strengthnet" and config.control != "loudness"
 
 
 def trial_key(config: TrialConfig, corpora: Corpora) -> str:
     """Hash of everything that can change the trial's result: settings, corpus content, code; no path, no machine."""
-    return digest(_content(config, corpora))
+    return digest(key_content(config, corpora))
 
 
 def arm_key(config: TrialConfig, corpora: Corpora) -> str:
     """The trial key without its seed: what replicates share."""
-    content = _content(config, corpora)
+    content = key_content(config, corpora)
     del content["seed"]
     return digest(content)
 
@@ -85,15 +83,22 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
     if config.masking.policy == "random":
         return None
     masking = config.masking.model_copy(update={"policy": "random", "temperature": None})
-    return config.model_copy(update={"masking": masking})
+    # Random masking looks at no track; the twin's audit is made against the source, once for all controls.
+    intensity = config.intensity.model_copy(update={"control": "none"})
+    return config.model_copy(update={"masking": masking, "intensity": intensity})
 
 
-def _content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
+def key_content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
+    """What the trial key is a hash of: every setting that can change this trial, corpora and files by their content."""
     content: dict[str, Json] = config.model_dump(mode="json")
     content["corpus"] = corpora.evaluated.fingerprint
     content["pretraining_audio"] = {"source": config.pretraining_audio.source, "corpus": corpora.heard.fingerprint}
-    folds = config.folds.model_dump(mode="json", exclude={"file"})
-    content["folds"] = folds | {"file": _file_hash(config.folds.file)}
+    folds: dict[str, Json] = {"scheme": config.folds.scheme, "validation": config.folds.validation}
+    if config.folds.scheme == "speaker-folds":
+        folds["k"] = config.folds.k
+    if config.folds.file:
+        folds["file"] = _file_hash(config.folds.file)
+    content["folds"] = folds
     content["intensity"] = _intensity_content(config.intensity, corpora.fit)
     # How often a loss is written down or a checkpoint saved changes no result.
     content["pretrain"] = config.pretrain.model_dump(mode="json", exclude={"report_every", "checkpoint_every"})
@@ -102,15 +107,20 @@ def _content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
 
 
 def _intensity_content(config: IntensityConfig, fit: Manifest | None) -> dict[str, Json]:
-    if config.source == "strengthnet" and fit is None:
-        return {"control": config.control}
-    content: dict[str, Json] = config.model_dump(mode="json", exclude={"fit", "file"})
-    return content | {"fit": fit.fingerprint if fit else None, "file": _file_hash(config.file)}
+    if config.control == "loudness":
+        return {"control": "loudness"}
+    content: dict[str, Json] = {"control": config.control, "source": config.source}
+    if config.file is not None:
+        content |= {"file": _file_hash(config.file), "hop_ms": config.hop_ms}
+    if fit is not None:
+        model = config.model_dump(mode="json", include={"ranking", "strengthnet", "threads"})
+        content |= model | {"fit": fit.fingerprint}
+    if fit is not None or config.control == "shuffled":
+        content |= {"seed": config.seed}
+    return content
 
 
-def _file_hash(path: Path | None) -> str | None:
-    if path is None:
-        return None
+def _file_hash(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

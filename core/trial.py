@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["TrialIdentity", "fail_trial", "identify", "run_trial", "trial_steps"]
+__all__ = ["TrialIdentity", "fail_trial", "identify", "run_trial", "trial_steps", "unfinished_record"]
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.config import TrialConfig
+from core.errors import BadInputError
 from core.metrics import confusion, macro_f1, ua, wa
 from core.progress import LogMetrics, Progress, discard, silent
 from core.provenance import commit_state, hardware, now, packages
@@ -80,8 +80,8 @@ def run_trial(
 
 
 def trial_steps(
-    config: TrialConfig, workspace: Workspace, *, arm: str | None = None, log: LogMetrics | None = None,
-    progress: Progress = silent,
+    config: TrialConfig, workspace: Workspace, *, arm: str | None = None, expected_key: str | None = None,
+    log: LogMetrics | None = None, progress: Progress = silent,
 ) -> Iterator[Record | None]:  # fmt: skip
     """Run one trial, yielding None while under way and its record at the end.
 
@@ -93,9 +93,14 @@ def trial_steps(
     from core.systems import ems
 
     torch.set_num_threads(config.compute.threads)
-    started, clock = now(), time.monotonic()
+    started = now()
     corpora = resolve(config, workspace, progress=progress)
     identity = identify(config, corpora, arm=arm)
+    if expected_key not in (None, identity.trial_key):
+        raise BadInputError(
+            f"trial {expected_key}: this process makes it {identity.trial_key}; its code or corpora "
+            "differ from the plan's"
+        )
     folder = workspace.trial(identity.trial_key)
     earlier = read_record(folder)
     if earlier is not None and earlier.status == "complete":
@@ -106,14 +111,17 @@ def trial_steps(
     result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
     ems.write_mask_example(config, shared, folder / "mask_example.npz")
     predictions = _predictions(corpora, result)
-    record = _record(config, corpora, identity, started).model_copy(
+    record = unfinished_record(config, corpora, identity, started).model_copy(
         update={
             "status": "complete",
             "reason": None,
             "mask": _mask_entry(config, result),
             "metrics": measure(predictions, corpora.evaluated.classes),
             "cost": CostEntry(
-                steps=result.steps, frames=result.frames, device_seconds=round(time.monotonic() - clock, 3)
+                steps=result.steps,
+                frames=result.frames,
+                left_out=result.left_out,
+                device_seconds=round(result.seconds, 3),
             ),
             "provenance": _provenance(config, started),
         }
@@ -122,16 +130,19 @@ def trial_steps(
     yield record
 
 
-def fail_trial(config: TrialConfig, workspace: Workspace, *, arm: str | None, reason: str) -> Record:
-    """Write the record of a trial that ended in an error, so that the report can name the reason."""
-    corpora = resolve(config, workspace)
-    identity = identify(config, corpora, arm=arm)
-    record = _record(config, corpora, identity, now()).model_copy(update={"status": "failed", "reason": reason})
-    write_record(workspace.trial(identity.trial_key), record, None)
+def fail_trial(unfinished: Record, workspace: Workspace, *, reason: str) -> Record:
+    """Write the record of a trial that ended in an error, so that the report can name the reason.
+
+    `unfinished` is what the plan knew of it: failing must need nothing that can fail.
+    """
+    ended = unfinished.provenance.model_copy(update={"ended": now()})
+    record = unfinished.model_copy(update={"reason": reason, "provenance": ended})
+    write_record(workspace.trial(record.trial_key), record, None)
     return record
 
 
-def _record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
+def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
+    """The record as far as it is known before the trial runs: status `failed`, without results."""
     evaluated, folds = corpora.evaluated, corpora.folds
     reasons = [entry.reason for entry in evaluated.ledger]
     source = config.pretraining_audio.source

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,21 +91,26 @@ def launch(
     definition = load_definition(name, overrides)
     with display.live():
         plan = make_plan(definition, place, compute=resources.compute_settings(), progress=display.progress)
-    _show_plan(plan, place, as_json=as_json)
+    if dry_run or not as_json:
+        _show_plan(plan, place, as_json=as_json)
     if dry_run:
         return
     if not yes and plan.open_trials(place):
         click.confirm("Start?", abort=True, err=True)
     with display.live():
         result = run(plan, place, resources, display=display)
+    if as_json:
+        click.echo(json.dumps({"complete": result.complete, "failed": dict(result.failed), "open": result.open}))
+        sys.exit(result.exit_code)
     click.echo(
         f"{result.complete} of {len(plan.trials)} trials complete, {len(result.failed)} failed, {result.open} open"
     )
     for key, reason in result.failed.items():
         click.echo(f"failed: {key}: {reason}", err=True)
     if result.open:
-        click.echo(f"to continue: sweep launch {name}", err=True)
-    click.echo(f"next: sweep report {definition.name}; sweep ui")
+        click.echo(f"to continue: sweep {shlex.join(sys.argv[1:])}", err=True)
+    elsewhere = f" --workspace {shlex.quote(str(workspace))}" if workspace else ""
+    click.echo(f"next: sweep report {definition.name}{elsewhere}; sweep ui {definition.name}{elsewhere}")
     sys.exit(result.exit_code)
 
 

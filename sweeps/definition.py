@@ -6,20 +6,28 @@ __all__ = ["SweepDefinition", "apply_overrides", "checked", "definition_names", 
 
 import copy
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from core.config import Config, CorpusConfig, TrialConfig
 from core.errors import BadInputError
 from core.presets import PRESETS, Preset, Settings
 
 DEFINITIONS = Path(__file__).parent / "definitions"
+AxisValue = Annotated[Any, AfterValidator(lambda value: "inf" if value == math.inf else value)]
+"""JSON has no infinity: written as text, which a temperature reads."""
 Checked = TypeVar("Checked", bound=BaseModel)
+SET_ELSEWHERE = {
+    "seed": "the sweep: say seeds, e.g. seeds=[0,1]",
+    "compute.threads": "sweep launch --cpus-per-trial",
+    "compute.device": "sweep launch --gpus-per-trial",
+}
 SWEEP_KEYS = ("preset", "seeds", "twins")
 
 
@@ -31,7 +39,7 @@ class SweepDefinition(Config):
     preset: Preset = "smoke"
     settings: dict[str, Any] = Field(default_factory=dict)
     """Nested trial settings, over those of the preset."""
-    axes: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    axes: dict[str, Annotated[tuple[AxisValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Dotted trial setting → the values of this axis."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     twins: bool = True
@@ -68,14 +76,14 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
         raise BadInputError(f"no sweep {name_or_path!r}: not one of {', '.join(definition_names())}, and no such file")
     try:
         content = _read_yaml(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise BadInputError(f"{path}: not YAML that can be read ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise BadInputError(f"{path}: a sweep definition is a mapping, this is a {type(content).__name__}")
     for part in ("settings", "axes"):
         if not isinstance(content.setdefault(part, {}), dict):
             raise BadInputError(f"{path}: {part} must be a mapping, got {content[part]!r}")
-    for key in [*_leaves(content["settings"]), *content["axes"]]:
+    for key in [*_leaves(content["settings"]), *map(str, content["axes"])]:
         _check_key(key, where=str(path))
     content = apply_overrides(content, overrides)
     for key in content["axes"]:
@@ -152,8 +160,8 @@ def _field_type(key: str) -> type[BaseModel] | None:
 
 
 def _check_key(key: str, *, where: str) -> None:
-    if key == "seed":
-        raise BadInputError(f"{where}: 'seed' is set by the sweep; the setting is 'seeds', e.g. seeds=[0,1]")
+    if key in SET_ELSEWHERE:
+        raise BadInputError(f"{where}: {key!r} is set by {SET_ELSEWHERE[key]}")
     known = [*known_keys(), *SWEEP_KEYS] if where == "-o" else known_keys()
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)

@@ -13,10 +13,11 @@ from typing import Any
 from core.config import TrialConfig
 from core.errors import BadInputError
 from core.progress import Progress, silent
-from core.records import read_record
-from core.resolve import Corpora, resolve, twin_of
+from core.provenance import now
+from core.records import Record, read_record
+from core.resolve import Corpora, key_content, resolve, twin_of
 from core.store import Workspace, write_atomically
-from core.trial import identify
+from core.trial import arm_name, identify, unfinished_record
 from sweeps.definition import SweepDefinition, trial_config
 
 PLAN_SCHEMA = 1
@@ -32,9 +33,13 @@ class PlannedTrial:
     twin_key: str | None
     seed: int
     axes: dict[str, Any]
-    fingerprint: str
-    """Of the evaluated corpus."""
+    settings: dict[str, Any]
+    """What the trial key is a hash of."""
+    upstreams: int
+    """How many are pre-trained: one per fold where each hears its train part only."""
     config: TrialConfig
+    unfinished: Record
+    """What its record will say if it fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +123,22 @@ def _resolved(config: TrialConfig, seen: dict[str, Corpora], workspace: Workspac
 
 def _planned(config: TrialConfig, corpora: Corpora, axes: dict[str, Any], *, twins: bool) -> PlannedTrial:
     named = {"masking.policy", "masking.ratio", "masking.span", "masking.temperature", "intensity.control"}
-    unused = {"masking.temperature"} if config.masking.policy == "random" else set()
+    unused = {"masking.temperature", "intensity.control"} if config.masking.policy == "random" else set()
     own = {name: value for name, value in axes.items() if name not in unused}
     extra = " ".join(f"{name}={value}" for name, value in own.items() if name not in named)
-    identity = identify(config, corpora)
+    named_arm = f"{arm_name(config)} {extra}".strip()
+    identity = identify(config, corpora, arm=named_arm)
     return PlannedTrial(
         trial_key=identity.trial_key,
-        arm=f"{identity.arm} {extra}".strip(),
+        arm=identity.arm,
         arm_key=identity.arm_key,
         twin_key=identity.twin_key if twins else None,
         seed=config.seed,
         axes=own,
-        fingerprint=corpora.evaluated.fingerprint,
+        settings=key_content(config, corpora),
+        upstreams=len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1,
         config=config,
+        unfinished=unfinished_record(config, corpora, identity, now()),
     )
 
 

@@ -7,14 +7,16 @@ __all__ = ["LaunchResult", "Resources", "launch"]
 import json
 import logging
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import BadInputError
 from core.progress import Progress
-from core.records import read_record
+from core.records import Record, read_record
 from core.resolve import resolve
 from core.store import Workspace
 from core.systems import ems
@@ -83,6 +85,9 @@ def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: D
     Ray cannot be reached or cannot ever give a trial its resources.
     """
     open_trials = plan.open_trials(workspace)
+    for trial in open_trials:
+        # What failed before is tried again; should that be interrupted, it is open, not failed.
+        (workspace.trial(trial.trial_key) / "record.json").unlink(missing_ok=True)
     plan.write(workspace)
     journal = Journal(workspace.sweep(plan.definition.name) / "journal.db")
     by_arm = {trial.arm_key: trial for trial in plan.trials}
@@ -92,8 +97,11 @@ def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: D
     uploader.start()
     try:
         if open_trials:
-            _prepare(open_trials, workspace, progress=display.progress)
-            _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
+            with _cluster(resources), _ending_by_sigterm():
+                _prepare(open_trials, workspace, progress=display.progress)
+                _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
+    except KeyboardInterrupt:
+        display.say("interrupted")
     finally:
         result = _settle(plan, workspace, journal)
         journal.close()
@@ -119,42 +127,33 @@ def _run_tune(
     plan: Plan, trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *,
     journal: Journal, display: Display,
 ) -> None:  # fmt: skip
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import ray
     from ray import tune
 
     from sweeps.trainable import TrialTrainable
     from sweeps.tune_callback import SweepCallback
 
-    _connect(resources)
-    try:
-        tasks = [tune_task(trial, workspace, journal.path) for trial in trials]
-        callback = SweepCallback(plan, trials, workspace, journal=journal, display=display)
-        tuner = tune.Tuner(
-            tune.with_resources(TrialTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-            param_space={"trial": tune.grid_search(tasks)},
-            tune_config=tune.TuneConfig(
-                reuse_actors=True,
-                trial_name_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
-                trial_dirname_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(workspace.sweep(plan.definition.name)),
-                verbose=0,
-                callbacks=[callback],
-                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
-        for outcome in tuner.fit():
-            if outcome.error is not None:
-                _record_error(
-                    json.loads(outcome.config["trial"]), outcome.error, {t.trial_key: t for t in trials}, workspace
-                )
-    finally:
-        ray.shutdown()
+    tasks = [tune_task(trial, workspace, journal.path) for trial in trials]
+    callback = SweepCallback(plan, trials, workspace, journal=journal, display=display)
+    tuner = tune.Tuner(
+        tune.with_resources(TrialTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        param_space={"trial": tune.grid_search(tasks)},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            trial_name_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
+            trial_dirname_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(workspace.sweep(plan.definition.name)),
+            verbose=0,
+            callbacks=[callback],
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    for outcome in tuner.fit():
+        if outcome.error is not None:
+            _record_error(json.loads(outcome.config["trial"]), outcome.error, workspace)
 
 
 def tune_task(trial: PlannedTrial, workspace: Workspace, journal: Path) -> str:
@@ -164,37 +163,50 @@ def tune_task(trial: PlannedTrial, workspace: Workspace, journal: Path) -> str:
             "trial_key": trial.trial_key,
             "arm": trial.arm,
             "config": trial.config.model_dump_json(),
+            "unfinished": trial.unfinished.model_dump_json(),
             "workspace": str(workspace.root),
             "journal": str(journal),
         }
     )
 
 
-def _connect(resources: Resources) -> None:
+@contextmanager
+def _cluster(resources: Resources) -> Iterator[None]:
+    """Connected to Ray for the length of the block; refuses what no node can give before any work is done."""
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
 
+    where = {"address": resources.address} if resources.address else {"address": "local", "include_dashboard": False}
     try:
-        if resources.address:
-            ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BadInputError(f"--address {resources.address}: no Ray cluster there ({error})") from error
-    for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
-        most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if wanted > most:
-            ray.shutdown()
-            raise BadInputError(f"--{name.lower()}s-per-trial {wanted:g}: the largest node has {most:g}")
+    try:
+        for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
+            most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+            if wanted > most:
+                raise BadInputError(f"--{name.lower()}s-per-trial {wanted:g}: the largest node has {most:g}")
+        yield
+    finally:
+        ray.shutdown()
 
 
-def _record_error(
-    task: dict[str, Any], error: BaseException, trials: Mapping[str, PlannedTrial], workspace: Workspace
-) -> None:
-    trial = trials[task["trial_key"]]
+@contextmanager
+def _ending_by_sigterm() -> Iterator[None]:
+    """SIGTERM (a batch system, a stopped container) ends the sweep as Ctrl-C does: with checkpoints, resumable."""
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _record_error(task: dict[str, Any], error: BaseException, workspace: Workspace) -> None:
     cause = getattr(error, "cause", None) or error
     lines = str(cause).strip().splitlines()
     reason = f"{type(cause).__name__}: {lines[-1].strip() if lines else ''}"
-    fail_trial(trial.config, workspace, arm=trial.arm, reason=reason)
+    fail_trial(Record.model_validate_json(task["unfinished"]), workspace, reason=reason)
 
 
 def _settle(plan: Plan, workspace: Workspace, journal: Journal) -> LaunchResult:

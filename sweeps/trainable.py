@@ -12,11 +12,11 @@ from typing import Any
 from ray import tune
 
 from core.config import TrialConfig
-from core.errors import BadInputError, EmsweepError
+from core.errors import EmsweepError
 from core.records import Record
 from core.store import Workspace
 from core.trial import fail_trial, trial_steps
-from sweeps.tracking.journal import Journal
+from sweeps.tracking.journal import Journal, JournalError
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc]
@@ -43,27 +43,24 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     def _start(self) -> Iterator[Record | None]:
         task = self._task
         self._journal = Journal(Path(task["journal"]))
-        self._config = TrialConfig.model_validate_json(task["config"])
+        config = TrialConfig.model_validate_json(task["config"])
         self._workspace = Workspace.at(Path(task["workspace"]))
-        return trial_steps(self._config, self._workspace, arm=task["arm"], log=self._log)
+        return trial_steps(config, self._workspace, arm=task["arm"], expected_key=task["trial_key"], log=self._log)
 
     def step(self) -> dict[str, Any]:
         if self._steps is None:
             self._steps = self._start()
         try:
             record = next(self._steps)
+        except JournalError:
+            # The log is at fault, not the trial: Tune starts it again from its checkpoint.
+            raise
         except EmsweepError as error:
-            record = fail_trial(
-                self._config, self._workspace, arm=self._task["arm"], reason=f"{type(error).__name__}: {error}"
-            )
+            unfinished = Record.model_validate_json(self._task["unfinished"])
+            record = fail_trial(unfinished, self._workspace, reason=f"{type(error).__name__}: {error}")
         if record is None:
             return {"done": False, "status": "running"}
         self._close()
-        if record.trial_key != self._task["trial_key"]:
-            raise BadInputError(
-                f"trial {self._task['trial_key']}: this worker makes it {record.trial_key}; its code or its corpora "
-                "differ from the driver's"
-            )
         return {"done": True, "status": record.status}
 
     def _log(self, values: Mapping[str, float], step: int) -> None:

@@ -75,5 +75,4 @@ def _key(trial: Any) -> str:
 def _expected_reports(trial: PlannedTrial) -> int:
     """Reports of an undisturbed trial: what its upstreams say while they train, one each when done, and the end."""
     config = trial.config
-    upstreams = config.folds.k if config.pretraining_audio.source == "fold" else 1
-    return upstreams * (math.ceil(config.pretrain.steps / config.pretrain.report_every) + 1) + 1
+    return trial.upstreams * (math.ceil(config.pretrain.steps / config.pretrain.report_every) + 1) + 1

@@ -74,7 +74,3 @@ class Manifest:
     @property
     def speakers(self) -> tuple[str, ...]:
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
-
-    def select(self, ids: frozenset[str]) -> tuple[Utterance, ...]:
-        """The utterances with these ids, in manifest order."""
-        return tuple(utterance for utterance in self.utterances if utterance.utterance in ids)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from core.config import FeaturesConfig, IntensityConfig
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
+from core.corpora.overlap import refuse_overlap
 from core.errors import BadInputError, LeakageError
 from core.features import Features, FrameFile, analysis_window
 from core.identity import Json
@@ -31,7 +32,7 @@ from core.seeding import stream
 from core.store import Artifact, Claim, Workspace
 from core.units import SAMPLE_RATE, frame_times
 
-TRACK_MODULES = ("core.features", "core.intensity.tracks", "core.units")
+TRACK_MODULES = ("core.features", "core.intensity.tracks", "core.seeding", "core.units")
 SCORING_MODULES = (
     *TRACK_MODULES, "core.intensity.fitting", "core.intensity.spectrograms", "core.intensity.strengthnet",
 )  # fmt: skip
@@ -91,24 +92,7 @@ def refuse_leaky_fit(fit: Manifest | None, evaluated: Manifest) -> None:
             f"intensity model: learns the labels of all {len(evaluated.speakers)} speakers of the evaluated corpus "
             f"{evaluated.corpus} (first: {evaluated.speakers[0]!r}); fit it on another corpus or part"
         )
-    _refuse_overlap(fit, evaluated, what="evaluated")
-
-
-def _refuse_overlap(fit: Manifest, other: Manifest, *, what: str) -> None:
-    known = {utterance.content for utterance in fit.utterances}
-    for utterance in other.utterances:
-        if utterance.content in known:
-            raise LeakageError(
-                f"intensity model: its corpus {fit.corpus} ({fit.part}) holds recording {utterance.utterance!r} of "
-                f"speaker {utterance.speaker!r} of the {what} corpus {other.corpus}"
-            )
-    shared = sorted(set(fit.speakers) & set(other.speakers))
-    same_corpus = (fit.corpus, fit.part) == (other.corpus, other.part) and fit.corpus != "table"
-    if same_corpus and shared:
-        raise LeakageError(
-            f"intensity model: learns the labels of speaker {shared[0]!r} of the {what} corpus {other.corpus} "
-            f"({len(shared)} of its {len(other.speakers)} speakers)"
-        )
+    refuse_overlap(fit, evaluated, what="intensity model")
 
 
 def speaker_halves(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -224,7 +208,7 @@ def _strengthnet(
         first, second = speaker_halves(manifest)
         tasks = [(first, second), (second, first)]
     else:
-        _refuse_overlap(fit, manifest, what="scored")
+        refuse_overlap(fit, manifest, what="intensity model")
         tasks = [(fit.speakers, manifest.speakers)]
     models = [
         fit_strengthnet(fit, learnt, config, workspace, threads=threads, progress=progress) for learnt, _ in tasks

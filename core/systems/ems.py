@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["SharedInputs", "StageResult", "prepare", "run", "write_mask_example"]
 
 import json
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +19,23 @@ from core.config import TrialConfig
 from core.corpora.folds import Fold
 from core.embed import utterance_means
 from core.features import Features, make_features
-from core.identity import Json, digest
+from core.identity import Json, code_version, digest
 from core.intensity.tracks import make_track
 from core.masking import MaskAudit, draw_mask
 from core.models.mockingjay import Mockingjay
-from core.pretrain import pretrain
+from core.pretrain import pretrain, replay
 from core.probe import FoldIndex, ProbeResult, fit_probe
 from core.progress import LogMetrics, Progress
-from core.resolve import Corpora
+from core.resolve import TRIAL_MODULES, Corpora
 from core.seeding import stream
 from core.store import Artifact, Workspace, write_atomically
 
 MODEL_MODULES = ("core.models.mockingjay", "core.seeding")
 PRETRAIN_MODULES = (*MODEL_MODULES, "core.batches", "core.masking", "core.pretrain", "core.systems.ems")
 EMBED_MODULES = (*MODEL_MODULES, "core.embed", "core.systems.ems")
+# What makes an artifact is the code imported now, whatever happens to its files while a long trial runs.
+for _modules in (PRETRAIN_MODULES, EMBED_MODULES, TRIAL_MODULES):
+    code_version(_modules)
 WHOLE = "all"
 """Name of the one upstream that serves every fold."""
 
@@ -54,6 +58,9 @@ class StageResult:
     steps: int
     frames: int
     left_out: int
+    """Utterances shorter than `min_frames`, over all upstreams."""
+    seconds: float
+    """Time on the device for training upstreams and probe, over all legs."""
 
 
 def prepare(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, progress: Progress) -> SharedInputs:
@@ -75,29 +82,34 @@ def run(
 
     With `fold` as pre-training audio each fold gets an upstream of its own, which heard its train part only.
     """
-    upstreams = _pretraining_parts(config, corpora)
-    audit, means = MaskAudit(), []
-    steps = frames = left_out = 0
-    for name, utterances in upstreams:
+    audit, notes, means = MaskAudit(), [], []
+    for name, utterances in _pretraining_parts(config, corpora):
         model_artifact = yield from _pretrain_stage(config, workspace, shared, utterances, log=_named(log, name))
-        notes = json.loads((model_artifact.path / "pretraining.json").read_text())
-        audit.add(MaskAudit.from_json(notes["audit"]))
-        steps, frames = steps + notes["steps"], frames + notes["frames"]
-        left_out += notes["left_out"]
+        notes.append(json.loads((model_artifact.path / "pretraining.json").read_text()))
+        replay(notes[-1]["curve"], _named(log, name))
+        audit.add(MaskAudit.from_json(notes[-1]["audit"]))
         means.append(_embed_stage(config, workspace, shared, model_artifact, progress=progress))
         yield
+    began = time.monotonic()
     probe = _probe(config, corpora, shared, np.stack(means) if len(means) > 1 else means[0], log=log)
-    return StageResult(probe=probe, audit=audit, steps=steps, frames=frames, left_out=left_out)
+    return StageResult(
+        probe=probe,
+        audit=audit,
+        steps=sum(note["steps"] for note in notes),
+        frames=sum(note["frames"] for note in notes),
+        left_out=sum(note["left_out"] for note in notes),
+        seconds=sum(note["seconds"] for note in notes) + time.monotonic() - began,
+    )
 
 
 def _pretraining_parts(config: TrialConfig, corpora: Corpora) -> list[tuple[str, tuple[str, ...]]]:
     if config.pretraining_audio.source == "fold":
-        return [(fold.name, fold.train) for fold in corpora.folds.folds]
+        return [(f"fold{place}", fold.train) for place, fold in enumerate(corpora.folds.folds, start=1)]
     return [(WHOLE, tuple(utterance.utterance for utterance in corpora.heard.utterances))]
 
 
 def _named(log: LogMetrics, name: str) -> LogMetrics:
-    """Curves of fold-wise upstreams carry the fold's name; the single upstream's curve carries none."""
+    """Curves of fold-wise upstreams carry the fold's number: its name may hold what no metric name may."""
     if name == WHOLE:
         return log
     return lambda values, step: log({f"{metric}/{name}": value for metric, value in values.items()}, step)
@@ -127,12 +139,7 @@ def _pretrain_stage(
             torch.save(
                 {name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt"
             )
-            notes = {
-                "audit": state.audit.to_json(),
-                "steps": state.step,
-                "frames": state.frames,
-                "left_out": batches.left_out,
-            }
+            notes = state.to_json() | {"left_out": batches.left_out}
             write_atomically(claim.out / "pretraining.json", json.dumps(notes).encode())
     return claim.artifact
 

@@ -19,9 +19,6 @@ from sweeps.tracking.journal import Journal
 from sweeps.tracking.pictures import draw_trial_pictures
 from sweeps.tracking.uploader import Uploader
 
-NOT_IN_THE_KEY = ("root", "file", "allow_incomplete", "allow_quarantined", "report_every", "checkpoint_every")
-"""Settings that may change between two launches of the same trial; MLflow's params may not."""
-
 
 def register(journal: Journal, trial: PlannedTrial, *, twin: PlannedTrial | None) -> None:
     """The trial is part of the sweep: its settings and keys are known before it takes a step."""
@@ -31,17 +28,13 @@ def register(journal: Journal, trial: PlannedTrial, *, twin: PlannedTrial | None
         "twin": twin.arm if twin else "",
         "twin_key": trial.twin_key or "",
         "seed": str(trial.seed),
-        "corpus": trial.fingerprint,
+        "corpus": str(trial.settings["corpus"]),
         "commit": commit_state()[0],
     }
     journal.register_trial(
         trial.trial_key,
         name=f"{trial.arm} seed {trial.seed}",
-        params={
-            name: value
-            for name, value in flat(trial.config.model_dump(mode="json")).items()
-            if name.rpartition(".")[2] not in NOT_IN_THE_KEY
-        },
+        params=flat(trial.settings),
         tags=tags,
     )
 
@@ -91,6 +84,7 @@ def uploader_for(name: str, workspace: Workspace) -> Uploader:
         tracking_uri=tracking_uri(workspace.root),
         sweep=name,
         artifact_root=workspace.root / "mlartifacts",
-        parent_tags={"commit": commit, "dirty": str(dirty).lower()},
-        parent_params=flat(definition),
+        # As a tag: MLflow refuses changed params, and a definition may be edited.
+        parent_tags={"commit": commit, "dirty": str(dirty).lower(), "definition": json.dumps(definition)},
+        parent_params={},
     )

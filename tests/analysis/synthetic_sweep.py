@@ -148,7 +148,7 @@ class SyntheticSweep:
                 valid_frames=round(5 * arm.span / realised),
             ),
             metrics=None if predictions is None else metrics_of(predictions),
-            cost=CostEntry(steps=1000, frames=250_000, device_seconds=12.5),
+            cost=CostEntry(steps=1000, frames=250_000, left_out=3, device_seconds=12.5),
             provenance=ProvenanceEntry(
                 commit="0123456789abcdef0123456789abcdef01234567",
                 dirty=False,

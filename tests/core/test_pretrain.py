@@ -127,6 +127,26 @@ def test_twins_see_the_same_crops_and_hide_as_many_frames(features):
         assert np.array_equal(one.mask_BT.sum(1), other.mask_BT.sum(1))
 
 
+def test_twins_share_the_fate_of_every_utterance(features):
+    """Zeroed, replaced or kept: the same in both arms, although replacing draws more where there are more spans."""
+
+    def fates(settings: TrialConfig) -> list[str]:
+        found = []
+        for step in range(40):
+            batch = batches_of(features, settings).at(step, masking=settings.masking, audit=MaskAudit())
+            for clean, seen, mask in zip(batch.clean_BTD, batch.seen_BTD, batch.mask_BT, strict=True):
+                zeroed = mask.any() and not seen[mask].any()
+                found.append("zeroed" if zeroed else "kept" if np.array_equal(clean, seen) else "replaced")
+        return found
+
+    even = MaskingConfig(policy="ems", ratio=0.4, span=3, temperature=0.3, zero=0.4, replace=0.5)
+    arm = config().model_copy(update={"masking": even})
+    twin_masking = even.model_copy(update={"policy": "random", "temperature": None})
+    arm_fates, twin_fates = fates(arm), fates(arm.model_copy(update={"masking": twin_masking}))
+    assert arm_fates == twin_fates
+    assert {"zeroed", "replaced", "kept"} == set(arm_fates)
+
+
 def test_an_epoch_visits_every_long_enough_utterance_once(features):
     batches = batches_of(features, config())
     assert batches.left_out == int((features.lengths < 33).sum())

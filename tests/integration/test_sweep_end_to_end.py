@@ -107,7 +107,7 @@ def test_mlflow_has_one_finished_run_per_trial(finished):
     assert sorted(key for key in keys if key) == sorted(records(workspace))
     for run in runs:
         if run.data.tags.get("emsweep.trial_key"):
-            curve = client.get_metric_history(run.info.run_id, "pretrain/loss/Session1")
+            curve = client.get_metric_history(run.info.run_id, "pretrain/loss/fold1")
             assert [point.step for point in curve] == [4, 8, 12]
             names = {item.path for item in client.list_artifacts(run.info.run_id)}
             assert {"record.json", "predictions.parquet", "confusion.png", "masks.png"} <= names

@@ -76,7 +76,7 @@ def test_the_written_plan_is_what_the_report_reads(demo_workspace, tmp_path):
 @pytest.mark.parametrize(
     "changed",
     ["pretrain.steps=61", "mockingjay.layers=3", "probe.lr=0.5", "features.deltas=1", "intensity.seed=1",
-     "compute.threads=2", "folds.validation=superb", "pretraining_audio.source=transductive", "masking.zero=0.7"],
+     "folds.validation=superb", "pretraining_audio.source=transductive", "masking.zero=0.7"],
 )  # fmt: skip
 def test_what_can_change_a_result_changes_the_key(demo_workspace, changed):
     before, after = config_of(), config_of(changed)
@@ -109,6 +109,25 @@ def test_an_intensity_model_of_the_evaluated_speakers_is_refused(demo_workspace)
 def test_external_audio_that_is_the_evaluated_corpus_is_refused(demo_workspace):
     with pytest.raises(BadInputError, match="is the evaluated corpus; say source 'transductive' or 'fold'"):
         plan_of(demo_workspace, "pretraining_audio.source=external", "pretraining_audio.corpus.name=demo")
+
+
+def test_external_audio_that_holds_a_test_recording_is_refused(demo_workspace, tmp_path):
+    """The same recordings under other names, as a table: the fingerprint differs, the samples do not."""
+    corpora = resolve(config_of(), demo_workspace)
+    rows = [f"{u.path},other-{i},stranger{i % 3},{u.label}" for i, u in enumerate(corpora.evaluated.utterances[::5])]
+    table = tmp_path / "other.csv"
+    table.write_text("\n".join(["path,utterance,speaker,label", *rows]))
+    audio = ["pretraining_audio.source=external", "pretraining_audio.corpus.name=table"]
+    with pytest.raises(LeakageError, match="pretraining_audio: its corpus table .main. holds recording"):
+        plan_of(demo_workspace, *audio, f"pretraining_audio.corpus.root={table}")
+
+
+def test_a_twin_is_one_trial_for_all_controls(demo_workspace):
+    controls = "axes.intensity.control=[none,loudness,shuffled,inverse]"
+    trials = plan_of(demo_workspace, controls, "seeds=[0]", "axes.masking.ratio=[0.2]", "axes.masking.span=[7]").trials
+    arms = [trial.arm for trial in trials if trial.arm.startswith("random")]
+    assert len(arms) == 1
+    assert len({trial.twin_key for trial in trials if trial.twin_key}) == 1
 
 
 def test_resources_fix_device_and_threads():
