@@ -42,7 +42,7 @@ class ReportSummary:
     def as_text(self) -> str:
         """What the terminal shows: the tables, how often the test part was read, where the page is."""
         read = f"test read {count(self.openings, 'time')}" if self.openings else "test not read: no trial is complete"
-        return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}"
+        return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}\nruns: sweep ui {self.sweep}"
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the content of `report.json` and the folder it lies in."""

@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,31 @@ def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     leaks = [Banner(kind="leak", text=text) for text in _leaks(records)]
     incomplete = dict.fromkeys(record.corpus.incomplete for record in records if record.corpus.incomplete)
     notes = [Banner(kind="incomplete", text=f"Incomplete corpus: {text}") for text in incomplete]
-    return [*leaks, *notes, *_missing(sweep), *_unmatched(results), *_uncommitted(records)]
+    notes += [Banner(kind="incomplete", text=text) for text in _set_aside(records)]
+    return [*leaks, *notes, *_missing(sweep), *_unmatched(results), *_uncommitted(records), *_environments(records)]
+
+
+def _set_aside(records: Sequence[Record]) -> list[str]:
+    """Recordings that are not in the numbers, by reason."""
+    ledgers = {tuple(record.corpus.quarantined.items()) for record in records if record.corpus.quarantined}
+    return [
+        "Set aside, not in any number: "
+        + ", ".join(f"{count(n, 'recording')} ({reason})" for reason, n in ledger)
+        + "."
+        for ledger in sorted(ledgers)
+    ]
+
+
+def _environments(records: Sequence[Record]) -> list[Banner]:
+    """Trials that ran under different packages or on different hardware are not twins to the last digit."""
+    packages = {tuple(sorted(record.provenance.packages.items())) for record in records}
+    hardware = {record.provenance.hardware for record in records}
+    found = []
+    if len(packages) > 1:
+        found.append(Banner(kind="code", text=f"Trials ran under {len(packages)} different sets of package versions."))
+    if len(hardware) > 1:
+        found.append(Banner(kind="code", text=f"Trials ran on different hardware: {'; '.join(sorted(hardware))}."))
+    return found
 
 
 def protocol_sentences(record: Record) -> list[str]:

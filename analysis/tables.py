@@ -105,6 +105,9 @@ def _result(arm: Arm, sweep: Sweep, cells: pd.DataFrame, tests: Mapping[str, Par
     row |= masks
     row["transductive"] = any(record.protocol.transductive for record in arm.records) if arm.records else None
     row["leaks"] = "; ".join(dict.fromkeys(leak for record in arm.records for leak in record.protocol.leaks))
+    row["incomplete"] = "; ".join(dict.fromkeys(filter(None, (record.corpus.incomplete for record in arm.records))))
+    row["quarantined"] = max((sum(record.corpus.quarantined.values()) for record in arm.records), default=None)
+    row["left_out"] = max((record.cost.left_out for record in arm.records if record.cost), default=None)
     row["trial_keys"] = " ".join(outcome.planned.trial_key for outcome in arm.outcomes)
     return row | {"arm_key": arm.key, "twin_key": arm.twin_key}
 

@@ -54,6 +54,7 @@ class SyntheticSweep:
     validation: str = "next-fold"
     leaks: tuple[str, ...] = ()
     corpus: str = "iemocap"
+    quarantined: dict[str, int] = field(default_factory=lambda: {"too short": 2, "unreadable": 1})
 
     @property
     def plan_path(self) -> Path:
@@ -121,7 +122,7 @@ class SyntheticSweep:
                 name=self.corpus,
                 fingerprint="f00d",
                 utterances=len(self.speakers()) * sum(self.per_class),
-                quarantined={"too short": 2, "unreadable": 1},
+                quarantined=self.quarantined,
                 classes=CLASSES,
                 incomplete=self.incomplete,
             ),

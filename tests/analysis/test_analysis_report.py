@@ -313,12 +313,24 @@ def test_a_sweep_of_which_nothing_is_complete_says_so_and_opens_nothing(tmp_path
 
 
 def test_a_clean_sweep_has_no_banner_and_says_that_no_leak_is_known(tmp_path: Path) -> None:
-    sweep = SyntheticSweep(root=tmp_path, arms=tuple(grid((0.15,), (1.0,), (7,))), seeds=(0,), corpus="demo").write()
+    arms = tuple(grid((0.15,), (1.0,), (7,)))
+    sweep = SyntheticSweep(root=tmp_path, arms=arms, seeds=(0,), corpus="demo", quarantined={}).write()
     report(sweep, tmp_path / "report")
     page = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert not any("banner" in (attributes.get("class") or "") for _, attributes in page.tags)
     assert "No leak is known" in page.text
     assert "No published result on this corpus is on file." in page.text
+
+
+def test_what_was_set_aside_stands_in_every_table(tmp_path: Path) -> None:
+    sweep = SyntheticSweep(root=tmp_path, arms=tuple(grid((0.15,), (1.0,), (7,))), seeds=(0,)).write()
+    report(sweep, tmp_path / "report")
+    said = "Set aside, not in any number: 2 recordings (too short), 1 recording (unreadable)."
+    assert said in Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8")).text
+    assert said in (tmp_path / "report" / "results.md").read_text(encoding="utf-8")
+    table = pd.read_csv(tmp_path / "report" / "results.csv")
+    assert table["quarantined"].tolist() == [3] * len(table)
+    assert table["left_out"].tolist() == [3] * len(table)
 
 
 def test_unwritable_folder_is_one_clear_line(written: SyntheticSweep, tmp_path: Path) -> None:

@@ -231,6 +231,7 @@ def test_banners_name_every_leak_and_gap(tmp_path: Path) -> None:
     assert found == [
         ("leak", "Known leak: pre-training heard the test part's audio (without labels)."),
         ("incomplete", "Incomplete corpus: 5,400 of 5,531 utterances"),
+        ("incomplete", "Set aside, not in any number: 2 recordings (too short), 1 recording (unreadable)."),
         ("missing", "Not all is in: of 6 planned trials, 5 complete, 1 failed. Means over a part are marked."),
         (
             "pair",
@@ -249,7 +250,7 @@ def test_a_leak_the_record_forgot_to_name_is_named(tmp_path: Path, changes: dict
 
 
 def test_nothing_to_warn_about_gives_no_banner(tmp_path: Path) -> None:
-    sweep, tests = opened(make(tmp_path))
+    sweep, tests = opened(make(tmp_path, quarantined={}))
     assert banners(sweep, results_table(sweep, tests)) == []
 
 

@@ -118,7 +118,7 @@ def test_external_audio_that_holds_a_test_recording_is_refused(demo_workspace, t
     table = tmp_path / "other.csv"
     table.write_text("\n".join(["path,utterance,speaker,label", *rows]))
     audio = ["pretraining_audio.source=external", "pretraining_audio.corpus.name=table"]
-    with pytest.raises(LeakageError, match="pretraining_audio: its corpus table .main. holds recording"):
+    with pytest.raises(LeakageError, match=r"pretraining_audio: its corpus table .main. holds recording"):
         plan_of(demo_workspace, *audio, f"pretraining_audio.corpus.root={table}")
 
 

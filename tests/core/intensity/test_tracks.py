@@ -207,7 +207,7 @@ def test_a_model_that_saw_a_test_speakers_labels_is_refused_by_name():
         refuse_leaky_fit(evaluated, evaluated)
     with pytest.raises(LeakageError, match="recording 'ravdess1' of speaker 'Actor_02'"):
         refuse_leaky_fit(_corpus("table", "main", ("someone", "b")), evaluated)
-    with pytest.raises(LeakageError, match="shares 1 of 2 speakers with corpus ravdess .first: 'Actor_02'"):
+    with pytest.raises(LeakageError, match=r"shares 1 of 2 speakers with corpus ravdess .first: 'Actor_02'"):
         refuse_leaky_fit(_corpus("ravdess", "main", ("Actor_02", "c"), ("Actor_03", "d")), evaluated)
 
 
