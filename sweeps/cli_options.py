@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CORPORA", "SCHEMES", "corpus_options", "intensity_options", "json_option", "workspace_option"]
+__all__ = ["CORPORA", "SCHEMES", "Command", "corpus_options", "intensity_options", "json_option", "workspace_option"]
 
 from collections.abc import Callable
 from pathlib import Path
