@@ -193,6 +193,7 @@ def test_a_diverging_arm_fails_with_its_reason_and_the_others_go_on(finished):
     report = sweep(workspace, "report", "ems_grid")
     assert "NonFiniteLossError" in (workspace / "sweeps" / "ems_grid" / "report" / "index.html").read_text()
     assert "0/1" in report.stdout
+    assert sweep(workspace, "sync", "ems_grid").returncode == 0, "an edited definition must not block the upload"
 
 
 @pytest.mark.parametrize(
