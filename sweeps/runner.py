@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ RAY_SETTINGS = {
 WORKER_RETRIES = 2
 """How often a trial whose worker was lost starts again from its checkpoint."""
 
+REACH_PATIENCE_S = 10.0
+"""How long a Ray address may take to accept a connection."""
 UPLOAD_PATIENCE_S = 60.0
 """How long a finished sweep waits for MLflow; what is left stays in the journal."""
 
@@ -85,6 +88,13 @@ def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: D
     Ray cannot be reached or cannot ever give a trial its resources.
     """
     open_trials = plan.open_trials(workspace)
+    with _cluster(resources) if open_trials else nullcontext():
+        return _execute(plan, open_trials, workspace, resources, display=display)
+
+
+def _execute(
+    plan: Plan, open_trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *, display: Display
+) -> LaunchResult:
     for trial in open_trials:
         # What failed before is tried again; should that be interrupted, it is open, not failed.
         (workspace.trial(trial.trial_key) / "record.json").unlink(missing_ok=True)
@@ -97,7 +107,7 @@ def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: D
     uploader.start()
     try:
         if open_trials:
-            with _cluster(resources), _ending_by_sigterm():
+            with _ending_by_sigterm():
                 _prepare(open_trials, workspace, progress=display.progress)
                 _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
     except KeyboardInterrupt:
@@ -175,6 +185,8 @@ def _cluster(resources: Resources) -> Iterator[None]:
     """Connected to Ray for the length of the block; refuses what no node can give before any work is done."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
+    if resources.address:
+        _check_reachable(resources.address)
     import ray
 
     where = {"address": resources.address} if resources.address else {"address": "local", "include_dashboard": False}
@@ -190,6 +202,17 @@ def _cluster(resources: Resources) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries an address where nothing answers for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_PATIENCE_S).close()
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"--address {address}: nothing answers there ({error})") from error
 
 
 @contextmanager

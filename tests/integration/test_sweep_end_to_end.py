@@ -214,3 +214,11 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+def test_what_no_node_can_give_is_refused_before_anything_is_written(tmp_path):
+    workspace = tmp_path / "workspace"
+    result = sweep(workspace, "launch", "ems_grid", "--yes", "--address", "127.0.0.1:9")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: --address 127.0.0.1:9: nothing answers there")
+    assert not (workspace / "sweeps").exists()
