@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from core.bucketing import epoch_batches
 from core.config import MaskingConfig, PretrainConfig
 from core.errors import BadInputError
 from core.features import Features
@@ -70,14 +71,7 @@ class Batches:
 
     def _epoch_order(self, epoch: int) -> list[NDArray[np.int64]]:
         rng = stream(self._seed, "data-order", epoch)
-        shuffled = rng.permutation(self.used)
-        size = self._pretrain.batch
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(shuffled), size * BUCKET_BATCHES):
-            pool = shuffled[start : start + size * BUCKET_BATCHES]
-            pool = pool[np.argsort(self._features.lengths[pool], kind="stable")]
-            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        return epoch_batches(self.used, self._features.lengths, size=self._pretrain.batch, pool=BUCKET_BATCHES, rng=rng)
 
     def crops(self, step: int) -> list[slice]:
         """Frames (in the packed array) of each utterance of step `step` (from 0); long ones cropped at random."""

@@ -20,7 +20,7 @@ from core.progress import Progress, silent
 from core.store import Workspace
 
 TRIAL_MODULES = (
-    "core.audio", "core.batches", "core.config", "core.corpora.folds", "core.embed", "core.features",
+    "core.audio", "core.batches", "core.bucketing", "core.config", "core.corpora.folds", "core.embed", "core.features",
     "core.intensity.external", "core.intensity.fitting", "core.intensity.ranking", "core.intensity.spectrograms",
     "core.intensity.strengthnet", "core.intensity.tracks", "core.masking", "core.metrics", "core.models.mockingjay",
     "core.pretrain", "core.probe", "core.resolve", "core.seeding", "core.systems.ems", "core.torchaudio_import",

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.bucketing import epoch_batches
 from core.config import IntensityConfig, StrengthNetConfig
 from core.corpora.manifest import Manifest
 from core.errors import CorpusError, NonFiniteLossError
@@ -39,7 +40,7 @@ from core.store import Artifact, Workspace, write_atomically
 from core.units import SAMPLE_RATE
 
 MODEL_MODULES = ("core.intensity.fitting", "core.intensity.spectrograms", "core.intensity.strengthnet", "core.seeding")
-FIT_MODULES = (*MODEL_MODULES, "core.intensity.ranking")
+FIT_MODULES = (*MODEL_MODULES, "core.bucketing", "core.intensity.ranking")
 POOL = 8
 """Batches whose utterances are sorted by length together, so that little of a batch is padding (ours)."""
 
@@ -291,15 +292,9 @@ class _Training:
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """All training utterances once, in batches of like length, in random order."""
-        random = stream(self.seed, "strengthnet-order", epoch)
-        order = random.permutation(self.train)
-        size = self.config.batch
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), size * POOL):
-            pool = order[start : start + size * POOL]
-            pool = pool[np.argsort(np.minimum(self.spectrograms.lengths[pool], self._limit() or np.inf), kind="stable")]
-            batches += [pool[first : first + size] for first in range(0, len(pool), size)]
-        return [batches[place] for place in random.permutation(len(batches))]
+        lengths = np.minimum(self.spectrograms.lengths, self._limit() or np.iinfo(np.int64).max)
+        rng = stream(self.seed, "strengthnet-order", epoch)
+        return epoch_batches(self.train, lengths, size=self.config.batch, pool=POOL, rng=rng)
 
 
 def _save(path: Path, net: StrengthNet, optimizer: torch.optim.Optimizer, state: _State) -> None:

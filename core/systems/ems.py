@@ -31,7 +31,14 @@ from core.seeding import stream
 from core.store import Artifact, Workspace, write_atomically
 
 MODEL_MODULES = ("core.models.mockingjay", "core.seeding")
-PRETRAIN_MODULES = (*MODEL_MODULES, "core.batches", "core.masking", "core.pretrain", "core.systems.ems")
+PRETRAIN_MODULES = (
+    *MODEL_MODULES,
+    "core.batches",
+    "core.bucketing",
+    "core.masking",
+    "core.pretrain",
+    "core.systems.ems",
+)
 EMBED_MODULES = (*MODEL_MODULES, "core.embed", "core.systems.ems")
 # What makes an artifact is the code imported now, whatever happens to its files while a long trial runs.
 for _modules in (PRETRAIN_MODULES, EMBED_MODULES, TRIAL_MODULES):
