@@ -66,21 +66,23 @@ def list_command(as_json: bool) -> None:
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before starting.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--allow-quarantined", is_flag=True, help="Leave unusable files out of a corpus, and count them.")
+@click.option("--allow-incomplete", is_flag=True, help="Accept an IEMOCAP without its published counts; tables say so.")
 @click.option("--cpus-per-trial", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--gpus-per-trial", type=click.FloatRange(min=0), default=0.0, show_default=True)
 @click.option("--address", help="Ray cluster to run on; default is a local one.")
 @workspace_option
 @json_option
 def launch(
-    name: str, overrides: tuple[str, ...], yes: bool, dry_run: bool, cpus_per_trial: float, gpus_per_trial: float,
-    address: str | None, workspace: Path | None, as_json: bool,
+    name: str, overrides: tuple[str, ...], yes: bool, dry_run: bool, allow_quarantined: bool, allow_incomplete: bool,
+    cpus_per_trial: float, gpus_per_trial: float, address: str | None, workspace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run the sweep NAME (one that ships, or a YAML file). Trials already complete are not run again.
 
     Example: sweep launch ems_grid -o preset=small -o seeds=[0,1,2] --yes
     """
     from core.store import Workspace
-    from sweeps.definition import load_definition
+    from sweeps.definition import accept_corpora, load_definition
     from sweeps.display import Display
     from sweeps.plan import make_plan
     from sweeps.runner import Resources
@@ -89,6 +91,7 @@ def launch(
     place, display = Workspace.at(workspace), Display()
     resources = Resources(cpus=cpus_per_trial, gpus=gpus_per_trial, address=address)
     definition = load_definition(name, overrides)
+    definition = accept_corpora(definition, quarantined=allow_quarantined, incomplete=allow_incomplete)
     with display.live():
         plan = make_plan(definition, place, compute=resources.compute_settings(), progress=display.progress)
     if dry_run or not as_json:

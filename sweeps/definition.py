@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["SweepDefinition", "apply_overrides", "checked", "definition_names", "load_definition", "trial_config"]
+__all__ = [
+    "SweepDefinition",
+    "accept_corpora",
+    "apply_overrides",
+    "checked",
+    "definition_names",
+    "load_definition",
+    "trial_config",
+]
 
 import copy
 import difflib
@@ -90,6 +98,17 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
         if _get(content["settings"], key) is not None:
             raise BadInputError(f"{key}: is an axis and a fixed setting at once; change it with -o axes.{key}=[…]")
     return checked(SweepDefinition, content, where=str(path))
+
+
+def accept_corpora(definition: SweepDefinition, *, quarantined: bool, incomplete: bool) -> SweepDefinition:
+    """The definition with every corpus it names accepted although files are set aside, or counts are not published."""
+    accepted = {"allow_quarantined": quarantined, "allow_incomplete": incomplete}
+    settings = copy.deepcopy(definition.settings)
+    for key in ("corpus", "pretraining_audio.corpus", "intensity.fit"):
+        for name, allowed in accepted.items():
+            if allowed and _get(settings, key) is not None:
+                _set(settings, f"{key}.{name}", True)
+    return definition.model_copy(update={"settings": settings})
 
 
 def trial_config(definition: SweepDefinition, point: Mapping[str, Any]) -> TrialConfig:

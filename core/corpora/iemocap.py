@@ -56,7 +56,7 @@ def list_iemocap(config: CorpusConfig, workspace: Workspace) -> Listing:
     counts = Counter((candidate.session, candidate.label) for candidate in candidates)
     differences = _differences(counts)
     if differences and not config.allow_incomplete:
-        header = f"{root}: {len(candidates)} utterances, not IEMOCAP's 5531; corpus.allow_incomplete accepts that"
+        header = f"{root}: {len(candidates)} utterances, not IEMOCAP's 5531; --allow-incomplete accepts that"
         raise CorpusError("\n".join([header, *_comparison(counts)]))
     incomplete = f"{len(candidates)} of 5531 utterances ({'; '.join(differences)})" if differences else None
     return Listing(corpus="iemocap", classes=CLASSES, candidates=candidates, incomplete=incomplete)

@@ -51,7 +51,7 @@ def check_launchable(manifest: Manifest, config: CorpusConfig) -> None:
         first = f"{unknown[0].utterance}: {unknown[0].detail}"
         raise CorpusError(
             f"corpus {manifest.corpus}: {len(unknown)} of {len(manifest.utterances) + len(unknown)} utterances cannot "
-            f"be used ({reasons}; first {first}); mend them or set corpus.allow_quarantined"
+            f"be used ({reasons}; first {first}); mend them or pass --allow-quarantined"
         )
 
 

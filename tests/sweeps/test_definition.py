@@ -9,7 +9,7 @@ import pytest
 from core.config import TrialConfig
 from core.errors import BadInputError
 from core.presets import PRESETS
-from sweeps.definition import checked, definition_names, known_keys, load_definition, trial_config
+from sweeps.definition import accept_corpora, checked, definition_names, known_keys, load_definition, trial_config
 
 
 @pytest.mark.parametrize("name", definition_names())
@@ -53,6 +53,14 @@ def test_override_replaces_an_axis_and_a_setting():
     definition = load_definition("ems_grid", ["axes.masking.span=[5]", "seeds=[3]", "pretrain.steps=9", "preset=small"])
     assert (definition.axes["masking.span"], definition.seeds, definition.preset) == ((5,), (3,), "small")
     assert trial_config(definition, {}).pretrain.steps == 9
+
+
+def test_accepting_quarantined_files_reaches_every_corpus_named(tmp_path):
+    audio = ["source=external", f"corpus.root={tmp_path}", "corpus.name=ravdess"]
+    definition = load_definition("ems_grid", [f"pretraining_audio.{setting}" for setting in audio])
+    config = trial_config(accept_corpora(definition, quarantined=True, incomplete=False), {})
+    corpora = (config.corpus, config.intensity.fit, config.pretraining_audio.corpus)
+    assert all(corpus.allow_quarantined and not corpus.allow_incomplete for corpus in corpora)
 
 
 def test_numbers_are_numbers_however_they_are_written():

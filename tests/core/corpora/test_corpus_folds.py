@@ -38,7 +38,7 @@ def manifest_of(sizes: dict[str, int], *, sessions: dict[str, str] | None = None
 
 
 def speakers(manifest: Manifest, ids: tuple[str, ...]) -> set[str]:
-    return {item.speaker for item in manifest.select(frozenset(ids))}
+    return {item.speaker for item in manifest.utterances if item.utterance in set(ids)}
 
 
 def test_validation_is_the_next_fold_and_wraps_round() -> None:
