@@ -71,7 +71,8 @@ def key_result(chosen: str | None, results: pd.DataFrame, comparisons: pd.DataFr
     twin_key = str(row["twin_key"])
     text = (
         f"Of the arms with a twin, the best by validation UA, {row['arm']}, reaches a test UA of "
-        f"{_mean(means, chosen)} %, its twin {row['twin']} {_mean(means, twin_key)} %. Paired over {count(int(row['n_seeds']), 'seed')} × "
+        f"{_mean(means, chosen)} %, its twin {row['twin']} {_mean(means, twin_key)} %. "
+        f"Paired over {count(int(row['n_seeds']), 'seed')} × "
         f"{count(int(row['n_folds']), 'fold')} the difference is {points(row['difference'])} points"
     )
     return f"{text} ({_interval(row)}; p = {p_value(row['p'])}, Holm {p_value(row['p_corrected'])}). {_verdict(row)}"
