@@ -33,7 +33,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 class Config(BaseModel):
-    """Root of the config tree: immutable, no unknown keys, no silent conversion of types."""
+    """Root of the config tree: immutable, unknown keys and numbers that are not finite refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
