@@ -107,7 +107,7 @@ def _execute(
     uploader.start()
     try:
         if open_trials:
-            with _ending_by_sigterm():
+            with _ending_by_signal():
                 _prepare(open_trials, workspace, progress=display.progress)
                 _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
     except KeyboardInterrupt:
@@ -216,13 +216,20 @@ def _check_reachable(address: str) -> None:
 
 
 @contextmanager
-def _ending_by_sigterm() -> Iterator[None]:
-    """SIGTERM (a batch system, a stopped container) ends the sweep as Ctrl-C does: with checkpoints, resumable."""
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+def _ending_by_signal() -> Iterator[None]:
+    """SIGTERM (a batch system, a stopped container) ends the sweep as Ctrl-C does: with checkpoints, resumable.
+
+    SIGINT is set too: a command that a script starts in the background finds it ignored.
+    """
+    previous = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _record_error(task: dict[str, Any], error: BaseException, workspace: Workspace) -> None:

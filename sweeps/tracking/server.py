@@ -145,13 +145,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _ending_by_signal() -> Iterator[None]:
-    """SIGTERM and a closed terminal leave the block like Ctrl-C does, so that it can tidy up."""
+    """SIGTERM and a closed terminal leave the block like Ctrl-C does, so that it can tidy up.
+
+    SIGINT is set too: a command that a script starts in the background finds it ignored.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
         raise SystemExit(128 + number)
 
     previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
