@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Manifest", "Quarantined", "Reason", "Utterance"]
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +62,7 @@ class Manifest:
     incomplete: str | None = None
     """How the counts differ from the published corpus, when the user allowed that."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of everything in the corpus that can change a result; where it lies on disk is not part of it."""
         rows = []

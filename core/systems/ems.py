@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,8 +93,7 @@ def run(
     audit, notes, means = MaskAudit(), [], []
     for name, utterances in _pretraining_parts(config, corpora):
         model_artifact = yield from _pretrain_stage(config, workspace, shared, utterances, log=_named(log, name))
-        notes.append(json.loads((model_artifact.path / "pretraining.json").read_text()))
-        replay(notes[-1]["curve"], _named(log, name))
+        notes.append(_pretraining_notes(model_artifact))
         audit.add(MaskAudit.from_json(notes[-1]["audit"]))
         means.append(_embed_stage(config, workspace, shared, model_artifact, progress=progress))
         yield
@@ -136,7 +136,10 @@ def _pretrain_stage(
     }
     inputs = [shared.heard.key, shared.track.key]
     with workspace.store.claim("pretrain", settings=settings, inputs=inputs, modules=PRETRAIN_MODULES) as claim:
-        if not claim.done:
+        if claim.done:
+            # Trained for another trial, or before an interruption: this one's curve is the same.
+            replay(_pretraining_notes(claim.artifact)["curve"], log)
+        else:
             features = Features.open(shared.heard.path)
             batches = Batches(
                 features, _track(shared), utterances, pretrain=config.pretrain, seed=config.seed
@@ -149,6 +152,12 @@ def _pretrain_stage(
             notes = state.to_json() | {"left_out": batches.left_out}
             write_atomically(claim.out / "pretraining.json", json.dumps(notes).encode())
     return claim.artifact
+
+
+def _pretraining_notes(upstream: Artifact) -> dict[str, Any]:
+    """`Pretraining.to_json` of the finished upstream, and how many utterances were left out."""
+    notes: dict[str, Any] = json.loads((upstream.path / "pretraining.json").read_text())
+    return notes
 
 
 def _track(shared: SharedInputs) -> NDArray[np.float32]:
