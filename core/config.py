@@ -17,10 +17,12 @@ __all__ = [
     "IntensityConfig",
     "MaskingConfig",
     "MockingjayConfig",
+    "NpcConfig",
     "PretrainConfig",
     "PretrainingAudioConfig",
     "ProbeConfig",
     "RankingConfig",
+    "ScoreConfig",
     "StrengthNetConfig",
     "TrialConfig",
 ]
@@ -49,10 +51,15 @@ Temperature = Annotated[
     PlainSerializer(lambda value: "inf" if math.isinf(value) else value, when_used="json"),
 ]
 
+UpstreamName = Literal["mockingjay", "npc"]
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A path as the user's shell sees it: workers run in folders of their own."""
 
-CorpusName = Literal["demo", "iemocap", "ravdess", "emodb", "table"]
+CorpusName = Literal[
+    "demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "librispeech", "table"
+]  # fmt: skip
+LabelSet = Literal["merged-4", "plain-4", "excited-5", "frustrated-5", "all", "dimensions"]
 
 
 class CorpusConfig(Config):
@@ -63,6 +70,12 @@ class CorpusConfig(Config):
     """Folder of the corpus (for `table`: the CSV file); None only for `demo`, which is rendered into the workspace."""
     part: Literal["main", "intensity"] = "main"
     """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models."""
+    subset: str | None = None
+    """Only a part of the corpus, by its own name for it: `improvised` or `scripted` (IEMOCAP), `english` or `mandarin`
+    (ESD), a split such as `Train` (MSP-Podcast), a folder such as `train-clean-360` (LibriSpeech). None: all of it."""
+    labels: LabelSet | None = None
+    """Which label set, where the corpus has several; None is the usual one (the loader of the corpus says which).
+    `dimensions` keeps every utterance with activation, valence and dominance, and no class."""
     allow_incomplete: bool = False
     """Accept an IEMOCAP whose counts are not the published ones; every table then says so."""
     allow_quarantined: bool = False
@@ -157,7 +170,7 @@ class IntensityConfig(Config):
     """`external` only: hop of the imported scores."""
     control: Literal["none", "loudness", "shuffled", "inverse"] = "none"
     """A deliberately uninformed track in place of the source's: log energy, the source shuffled in time within each
-    utterance, or its negative."""
+    utterance, or one minus it."""
     ranking: RankingConfig = RankingConfig()
     strengthnet: StrengthNetConfig = StrengthNetConfig()
     seed: int = Field(default=0, ge=0)
@@ -184,6 +197,9 @@ class PretrainingAudioConfig(Config):
     evaluated corpus, the test part's included; every table says so."""
     corpus: CorpusConfig | None = None
     """`external` only."""
+    held_out_speakers: int = Field(default=1, ge=1)
+    """Speakers of the heard corpus that are never trained on and on which the reconstruction is validated (ours). With
+    `fold` and `next-fold` they are the fold's validation speakers instead."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -193,19 +209,24 @@ class PretrainingAudioConfig(Config):
 
 
 class MaskingConfig(Config):
-    """Which frames are hidden."""
+    """Which frames are hidden (Mockingjay), or enter the loss (NPC, whose mask is a hole in its convolutions)."""
 
-    policy: Literal["random", "ems"] = "ems"
+    policy: Literal["random", "ems", "ems_topk", "random_nominal", "random_as_topk", "all"] = "ems"
+    """`ems` and its twin `random` hide exactly the share `ratio` in disjoint spans (ours). `ems_topk` is the published
+    emotional rule and `random_nominal` the toolkits' usual one, both with overlapping spans that hide less than `ratio`
+    says; `random_as_topk` hides as many frames as `ems_topk` would, at random places (ours). `all`: no choice, every
+    frame enters the loss (NPC as published; refused for Mockingjay)."""
     ratio: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the valid frames that is really hidden (realised, not nominal)."""
+    """Share of the valid frames that is hidden: realised by `random` and `ems`, nominal for the others."""
     span: int = Field(default=7, ge=1, le=200)
     """Length of one hidden span, in feature frames."""
-    temperature: Temperature | None = 1.0
-    """`ems` only: span starts are drawn with probability ∝ exp(z/temperature); `inf` is random masking."""
+    temperature: Temperature | None = None
+    """`ems` only, and needed there: spans are drawn with probability ∝ exp(z/temperature); `inf` is random masking."""
     zero: float = Field(default=0.8, ge=0, le=1)
-    """Share of utterances whose hidden frames become zero (published: 80 %)."""
+    """Mockingjay: share of utterances whose hidden frames become zero (published: 80 %)."""
     replace: float = Field(default=0.1, ge=0, le=1)
-    """Share of utterances whose hidden frames are replaced by other spans (published: 10 %); the rest is left as is."""
+    """Mockingjay: share of utterances whose hidden frames are replaced by other spans (published: 10 %); the rest is
+    left as is."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -214,6 +235,21 @@ class MaskingConfig(Config):
         if self.zero + self.replace > 1:
             raise ValueError(f"zero + replace: {self.zero + self.replace} is over 1")
         return self
+
+
+class ScoreConfig(Config):
+    """Intensity inside the upstream, as EMS was released; both off is plain masked reconstruction. Whatever is on, the
+    probe sees plain features."""
+
+    added_to_input: bool = False
+    """Mockingjay: the score of each frame, hidden where the frame is, is added to all its features (published)."""
+    head: bool = False
+    """A second reconstruction loss of equal weight. Mockingjay: the same Transformer runs on the hidden score alone and
+    a second, identical head rebuilds the score. NPC: a second linear head predicts score + features (published)."""
+
+    @property
+    def used(self) -> bool:
+        return self.added_to_input or self.head
 
 
 class MockingjayConfig(Config):
@@ -236,8 +272,43 @@ class MockingjayConfig(Config):
         return self
 
 
+class NpcConfig(Config):
+    """NPC, non-autoregressive predictive coding (Liu, Chung, Glass, Interspeech 2021). Defaults are the published ones:
+    receptive field 23 frames = kernel + 2 · blocks."""
+
+    hidden: int = Field(default=512, ge=8)
+    blocks: int = Field(default=4, ge=1, le=20)
+    kernel: int = Field(default=15, ge=3, le=99)
+    """Taps of each masked convolution, odd."""
+    mask_size: int = Field(default=5, ge=1)
+    """Input frames around the predicted one that no prediction sees, odd. The hole of block i's masked convolution is
+    mask_size + 2·i taps wide and must be narrower than the kernel (EMS's released 7 needs a kernel of 17)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    codebooks: tuple[int, ...] = Field(default=(64, 64, 64, 64), min_length=1)
+    """Codes of each group of the vector quantiser; each group codes hidden/len(codebooks) dimensions."""
+    gumbel_temperature: float = Field(default=1.0, gt=0)
+    probed: Literal["last-block", "all"] = "last-block"
+    """What the probe sees: the unmasked output of the last block (the better one, as published), or the outputs of all
+    blocks and of all masked convolutions."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("kernel", "mask_size"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is even, it has no centre")
+        widest = self.mask_size + 2 * self.blocks
+        if widest >= self.kernel:
+            raise ValueError(
+                f"mask_size: {self.mask_size} with {self.blocks} blocks makes a hole of {widest} taps, which must be "
+                f"narrower than kernel {self.kernel}"
+            )
+        if self.hidden % len(self.codebooks):
+            raise ValueError(f"codebooks: {len(self.codebooks)} groups do not divide hidden {self.hidden}")
+        return self
+
+
 class PretrainConfig(Config):
-    """The pre-training loop (defaults: the toolkit version of Mockingjay)."""
+    """The pre-training loop (defaults: the toolkit version of Mockingjay; NPC's are in `core.presets`)."""
 
     steps: int = Field(default=1_000_000, ge=1)
     batch: int = Field(default=16, ge=1)
@@ -251,11 +322,15 @@ class PretrainConfig(Config):
     lr: float = Field(default=2e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.07, ge=0, lt=1)
-    """Share of the steps with linearly rising learning rate; it falls linearly to zero after."""
+    """Share of the steps with linearly rising learning rate."""
+    decay: Literal["linear", "none"] = "linear"
+    """After the warm-up the learning rate falls linearly to zero (BERT, Mockingjay), or stays (NPC)."""
     clip: float = Field(default=5.0, gt=0)
     """Largest gradient norm."""
+    validation_utterances: int = Field(default=64, ge=1)
+    """At most this many utterances of the held-out speakers, drawn once, measure the validation loss (ours)."""
     report_every: int = Field(default=1000, ge=1)
-    """Steps between two reported losses."""
+    """Steps between two reported losses, training and validation."""
     checkpoint_every: int = Field(default=5000, ge=1)
     """Steps between two checkpoints."""
 
@@ -286,14 +361,18 @@ class TrialConfig(Config):
     """One trial: one arm under one seed."""
 
     system: Literal["ems"] = "ems"
-    upstream: Literal["mockingjay"] = "mockingjay"
+    upstream: UpstreamName = "mockingjay"
     corpus: CorpusConfig = CorpusConfig()
     folds: FoldsConfig = FoldsConfig()
     features: FeaturesConfig = FeaturesConfig()
     intensity: IntensityConfig = IntensityConfig(fit=CorpusConfig(name="demo", part="intensity"))
     pretraining_audio: PretrainingAudioConfig = PretrainingAudioConfig()
-    masking: MaskingConfig = MaskingConfig()
+    masking: MaskingConfig = MaskingConfig(policy="ems", temperature=1.0)
+    score: ScoreConfig = ScoreConfig()
     mockingjay: MockingjayConfig = MockingjayConfig()
+    """Upstream `mockingjay` only."""
+    npc: NpcConfig = NpcConfig()
+    """Upstream `npc` only."""
     pretrain: PretrainConfig = PretrainConfig()
     probe: ProbeConfig = ProbeConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -301,6 +380,10 @@ class TrialConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.upstream == "mockingjay" and self.masking.policy == "all":
+            raise ValueError("masking.policy: 'all' would hide every frame from Mockingjay; it is a policy of npc")
+        if self.upstream == "npc" and self.score.added_to_input:
+            raise ValueError("score.added_to_input: how the score enters NPC was never published; mockingjay only")
         fit = self.intensity.fit
         if fit is not None and fit.name == "demo" and self.corpus.name != "demo":
             raise ValueError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["PRESETS", "Preset", "Settings"]
+__all__ = ["Preset", "Settings", "preset_settings"]
 
 from typing import Any, Literal
+
+from core.config import UpstreamName
 
 Preset = Literal["smoke", "small", "paper"]
 Settings = dict[str, Any]
 """Nested settings of a `TrialConfig`, only those that differ from its defaults."""
 
-PRESETS: dict[Preset, Settings] = {
+_SHARED: dict[Preset, Settings] = {
     "smoke": {
         "intensity": {
             "strengthnet": {
@@ -19,22 +21,59 @@ PRESETS: dict[Preset, Settings] = {
             },
             "ranking": {"pairs_per_class": 500},
         },
-        "mockingjay": {"hidden": 48, "layers": 2, "heads": 4, "ffn": 96, "stack": 3},
-        "pretrain": {
-            "steps": 60, "batch": 8, "max_frames": 160, "min_frames": 60, "lr": 2e-3, "report_every": 20,
-            "checkpoint_every": 20,
-        },
         "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
     },
     "small": {
         "intensity": {"strengthnet": {"max_epochs": 8, "patience": 4, "crop_s": 1.5, "lr": 3e-4, "batch": 8}},
-        "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
-        "pretrain": {
-            "steps": 500, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,
-            "checkpoint_every": 100,
-        },
         "probe": {"steps": 3000, "lr": 1e-3, "evaluate_every": 100},
     },
     "paper": {},
 }  # fmt: skip
-"""`paper` is empty because the config's defaults are the published values; each field's docstring has the source."""
+
+_SMOKE_LOOP: Settings = {
+    "steps": 60, "batch": 8, "max_frames": 160, "min_frames": 60, "lr": 2e-3, "validation_utterances": 16,
+    "report_every": 20, "checkpoint_every": 20,
+}  # fmt: skip
+_SMALL_LOOP: Settings = {
+    "steps": 500, "batch": 12, "max_frames": 300, "min_frames": 100, "lr": 1e-3, "report_every": 50,
+    "checkpoint_every": 100,
+}  # fmt: skip
+_NPC_LOOP: Settings = {"weight_decay": 0.0, "warmup": 0.0, "decay": "none"}
+"""Adam at a constant rate, as NPC was published."""
+
+_UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
+    "mockingjay": {
+        "smoke": {
+            "mockingjay": {"hidden": 48, "layers": 2, "heads": 4, "ffn": 96, "stack": 3},
+            "pretrain": _SMOKE_LOOP,
+        },
+        "small": {
+            "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
+            "pretrain": _SMALL_LOOP,
+        },
+        # The config's defaults are the published values; each field's docstring has the source.
+        "paper": {},
+    },
+    "npc": {
+        "smoke": {
+            "features": {"deltas": 0},
+            "npc": {"hidden": 32, "codebooks": (16, 16)},
+            "pretrain": _SMOKE_LOOP | _NPC_LOOP,
+        },
+        "small": {
+            "features": {"deltas": 0},
+            "npc": {"hidden": 128},
+            "pretrain": _SMALL_LOOP | _NPC_LOOP,
+        },
+        # 80 mel bands without deltas; 100 epochs of LibriSpeech train-clean-360 in batches of 32, Adam 1e-3 (published).
+        "paper": {
+            "features": {"deltas": 0},
+            "pretrain": _NPC_LOOP | {"steps": 325_000, "batch": 32, "lr": 1e-3, "min_frames": 30},
+        },
+    },
+}
+
+
+def preset_settings(preset: Preset, upstream: UpstreamName) -> tuple[Settings, Settings]:
+    """Settings of a preset that hold for every upstream, and those of this one, which are laid over them."""
+    return _SHARED[preset], _UPSTREAM[upstream][preset]
