@@ -12,6 +12,7 @@ __all__ = [
     "FoldMetrics",
     "MaskEntry",
     "MetricsEntry",
+    "PretrainingEntry",
     "ProtocolEntry",
     "ProvenanceEntry",
     "Record",
@@ -31,7 +32,7 @@ from core.store import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 Split = Literal["validation", "test"]
 
@@ -80,6 +81,25 @@ class MaskEntry(Entry):
     valid_frames: int
 
 
+class PretrainingEntry(Entry):
+    """How well the finished upstreams rebuild hidden frames of speakers they never heard, without labels.
+
+    Losses are mean absolute errors per feature value (features have unit variance within an utterance). The frames are
+    drawn by the rule of policy `random` whatever the arm's own policy, so an arm and its twin are measured on the same
+    ones; over all upstreams, weighted by frames.
+    """
+
+    train_loss: float
+    """Mean training loss of the features since the last report but one, under the arm's own policy."""
+    validation_loss: float
+    validation_by_quartile: tuple[float, float, float, float]
+    """The same for the quarters of each utterance's frames from least to most intense (by the arm's track)."""
+    speakers: int
+    utterances: int
+    frames: int
+    """Frames the validation loss was measured on."""
+
+
 class FoldMetrics(Entry):
     fold: str
     split: Split
@@ -116,7 +136,8 @@ class ProvenanceEntry(Entry):
 
 
 class Record(Entry):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    """2 added `pretraining`."""
     trial_key: str
     status: Literal["complete", "pruned", "failed"]
     reason: str | None = None
@@ -133,6 +154,7 @@ class Record(Entry):
     protocol: ProtocolEntry
     config: dict[str, Any]
     mask: MaskEntry | None = None
+    pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None
     cost: CostEntry | None = None
     provenance: ProvenanceEntry

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweeps.cli_data import corpus, intensity
+from sweeps.cli_corpus import corpus
+from sweeps.cli_intensity import intensity
 from sweeps.cli_options import json_option, workspace_option
 
 if TYPE_CHECKING:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["CORPORA", "SCHEMES", "Command", "corpus_options", "intensity_options", "json_option", "workspace_option"]
+__all__ = [
+    "CORPORA",
+    "SCHEMES",
+    "Command",
+    "corpus_config",
+    "corpus_options",
+    "intensity_options",
+    "json_option",
+    "workspace_option",
+]
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from core.config import CorpusConfig
 
 CORPORA = ("demo", "iemocap", "ravdess", "emodb", "table")
 SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
@@ -53,3 +65,20 @@ def intensity_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def corpus_config(
+    name: str, root: Path | None, *, part: str = "main", incomplete: bool = False, quarantined: bool = False
+) -> CorpusConfig:
+    """The config of a corpus named on the command line; BadInputError for what it refuses."""
+    from core.config import CorpusConfig
+    from sweeps.definition import checked
+
+    settings = {
+        "name": name,
+        "root": root,
+        "part": part,
+        "allow_incomplete": incomplete,
+        "allow_quarantined": quarantined,
+    }
+    return checked(CorpusConfig, settings, where=f"corpus {name}")

@@ -1,8 +1,8 @@
-"""`sweep corpus …` and `sweep intensity …`: what a sweep is made from, looked at and made by hand."""
+"""`sweep intensity …`: frame-level intensity models, fitted, applied and judged by hand."""
 
 from __future__ import annotations
 
-__all__ = ["corpus", "intensity"]
+__all__ = ["intensity"]
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ import click
 
 from sweeps.cli_options import (
     CORPORA,
-    SCHEMES,
     Command,
+    corpus_config,
     corpus_options,
     intensity_options,
     json_option,
@@ -27,46 +27,6 @@ if TYPE_CHECKING:
     from core.config import CorpusConfig, TrialConfig
     from core.corpora.manifest import Manifest
     from core.store import Artifact
-
-
-@click.group()
-def corpus() -> None:
-    """Look at corpora."""
-
-
-@corpus.command("check")
-@click.argument("name", type=click.Choice(CORPORA))
-@corpus_options
-@click.option("--folds", "scheme", type=click.Choice(SCHEMES), help="Count per fold of this scheme too.")
-@click.option("--fold-file", type=click.Path(path_type=Path), help="Fold file of the scheme 'file'.")
-@workspace_option
-@json_option
-def corpus_check(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, scheme: str | None,
-    fold_file: Path | None, workspace: Path | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Check every file of a corpus; print its counts per fold and class, and the ledger of what is set aside.
-
-    Example: sweep corpus check ravdess --root data/ravdess --folds leave-one-speaker-out
-    """
-    from core.config import FoldsConfig
-    from core.corpora.folds import make_folds
-    from core.corpora.loading import load_manifest, summarise
-    from core.store import Workspace
-    from sweeps.definition import checked
-    from sweeps.display import Display
-    from sweeps.ledger import ledger_text
-
-    config = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
-    display = Display()
-    with display.live():
-        manifest = load_manifest(config, Workspace.at(workspace), progress=display.progress)
-    folds = None
-    if scheme:
-        settings = {"scheme": scheme, "file": fold_file}
-        folds = make_folds(manifest, checked(FoldsConfig, settings, where="--folds"))
-    summary = summarise(manifest, folds)
-    click.echo(json.dumps(summary) if as_json else ledger_text(summary))
 
 
 @click.group()
@@ -93,7 +53,7 @@ def intensity_fit(
     from core.store import Workspace
     from sweeps.display import Display
 
-    fit = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    fit = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
     config = _intensity_config(preset, overrides, fit=fit, scored=fit)
     display, place = Display(), Workspace.at(workspace)
     with display.live():
@@ -145,8 +105,8 @@ def intensity_score(
     from core.errors import BadInputError
     from core.intensity.tracks import write_scores
 
-    scored = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
-    config = _intensity_config(preset, overrides, fit=_corpus(fit_name, fit_root, part=fit_part), scored=scored)
+    scored = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    config = _intensity_config(preset, overrides, fit=corpus_config(fit_name, fit_root, part=fit_part), scored=scored)
     manifest, features, tracks = _tracks(config, workspace, controls=("none",))
     try:
         write_scores(manifest, features, tracks["none"], out)
@@ -180,8 +140,8 @@ def intensity_evaluate(
     from core.features import Features
     from core.intensity.evaluation import rank_strength, utterance_scores
 
-    scored = _corpus(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
-    config = _intensity_config(preset, overrides, fit=_corpus(fit_name, fit_root, part=fit_part), scored=scored)
+    scored = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    config = _intensity_config(preset, overrides, fit=corpus_config(fit_name, fit_root, part=fit_part), scored=scored)
     manifest, features, tracks = _tracks(config, workspace, controls=("none", "loudness"))
     opened = Features.open(features.path)
     ranked = {}
@@ -237,19 +197,3 @@ def _intensity_config(
     settings = {"corpus": scored.model_dump(), "intensity": {"source": "strengthnet", "fit": fit.model_dump()}}
     content = apply_overrides({"name": "intensity", "preset": preset, "settings": settings, "axes": {}}, overrides)
     return trial_config(checked(SweepDefinition, content, where="-o"), {})
-
-
-def _corpus(
-    name: str, root: Path | None, *, part: str = "main", incomplete: bool = False, quarantined: bool = False
-) -> CorpusConfig:
-    from core.config import CorpusConfig
-    from sweeps.definition import checked
-
-    settings = {
-        "name": name,
-        "root": root,
-        "part": part,
-        "allow_incomplete": incomplete,
-        "allow_quarantined": quarantined,
-    }
-    return checked(CorpusConfig, settings, where=f"corpus {name}")
