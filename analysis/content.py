@@ -10,23 +10,27 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures import Drawing, draw_confusions, draw_differences, draw_ratios
-from analysis.heatmap import draw_heatmap
-from analysis.load import Outcome, Part, Sweep
+from analysis.banners import Banner, banners
+from analysis.changes import change_rows, changes_sentences
+from analysis.comparisons import RESAMPLES, comparisons_table
+from analysis.figures import Drawing, draw_changes, draw_confusions, draw_differences
+from analysis.heatmap import draw_heatmaps
+from analysis.load import Arm, Outcome, Part, Sweep
+from analysis.masks import policy_table
 from analysis.openings import Opening
+from analysis.pretraining import draw_losses, measured_sentence
 from analysis.published import PublishedRow, read_published
+from analysis.ratios import draw_ratios
 from analysis.sentences import (
     METRIC_DEFINITIONS,
-    Banner,
-    banners,
-    choose_arm,
+    choose_arms,
     floor_sentence,
-    key_result,
+    key_results,
     protocol_sentences,
     tally_sentence,
 )
-from analysis.tables import RESAMPLES, as_rows, comparisons_table, results_table
-from core.records import Record
+from analysis.specificity import Finding, findings, specificity_sentences, specificity_table
+from analysis.tables import as_rows, results_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,23 @@ class Report:
     """None when there was no test prediction to read."""
     results: pd.DataFrame
     comparisons: pd.DataFrame
-    chosen: str | None
-    """Key of the arm with the best validation UA."""
-    key_result: str
+    chosen: dict[str, str]
+    """Upstream → key of its arm with the best validation UA."""
+    key_results: tuple[str, ...]
+    """One paragraph per upstream."""
     tally: str
     floor: str
+    controls: tuple[Finding, ...]
+    """Every arm with each of its controls."""
+    specificity: tuple[tuple[str, ...], ...]
+    """What the controls of each chosen arm say, sentence by sentence."""
+    changes: tuple[dict[str, Any], ...]
+    """The contrasts that the definition names, in UA."""
+    changes_said: tuple[str, ...]
+    policies: pd.DataFrame
+    """Nominal against realised ratio by policy."""
+    measured: str
+    """What the validation losses were measured on; empty when there are none."""
     banners: tuple[Banner, ...]
     protocols: dict[str, tuple[str, ...]]
     """Protocol in words, one line per sentence → names of its arms."""
@@ -92,19 +108,25 @@ class Report:
         """The content of `report.json`."""
         trials = {arm.key: [_trial(outcome) for outcome in arm.outcomes] for arm in self.sweep.arms.values()}
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "sweep": self.name,
             "opening": asdict(self.opening) if self.opening else None,
-            "key_result": self.key_result,
+            "key_result": "\n\n".join(self.key_results),
             "tally": self.tally,
             "floor": self.floor,
             "banners": [asdict(banner) for banner in self.banners],
-            "chosen_arm_key": self.chosen,
+            "chosen_arm_keys": self.chosen,
+            "specificity": {
+                "sentences": list(map(list, self.specificity)),
+                "rows": specificity_table(self.controls),
+            },
+            "changes": {"sentences": list(self.changes_said), "rows": list(self.changes)},
             "corpus": self.corpus(),
             "protocols": [{"text": text, "arms": list(arms)} for text, arms in self.protocols.items()],
             "definitions": list(METRIC_DEFINITIONS),
             "results": [row | {"trials": trials[row["arm_key"]]} for row in as_rows(self.results)],
             "comparisons": as_rows(self.comparisons),
+            "policies": as_rows(self.policies),
             "figures": {drawing.name: as_rows(drawing.data) for drawing in self.drawings},
             "published": [asdict(row) for row in self.published],
             "cost": self.cost(),
@@ -118,16 +140,25 @@ def gather(
     """Compute every table, sentence and figure. The same records, resamples and seed give the same content."""
     results = results_table(sweep, tests)
     comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
-    chosen = choose_arm(results, comparisons)
+    chosen = choose_arms(results, comparisons)
+    controls = findings(results, comparisons)
+    changes = change_rows(results, comparisons)
+    of_chosen = [[one for one in controls if one.arm["arm_key"] == key] for key in chosen.values()]
     return Report(
         sweep=sweep,
         opening=opening,
         results=results,
         comparisons=comparisons,
         chosen=chosen,
-        key_result=key_result(chosen, results, comparisons),
+        key_results=key_results(chosen, results, comparisons),
         tally=tally_sentence(comparisons),
         floor=floor_sentence(comparisons),
+        controls=tuple(controls),
+        specificity=tuple(tuple(specificity_sentences(found)) for found in of_chosen if found),
+        changes=tuple(changes),
+        changes_said=tuple(changes_sentences(changes)),
+        policies=policy_table(results),
+        measured=measured_sentence([record for arm in sweep.arms.values() for record in arm.records]),
         banners=tuple(banners(sweep, results)),
         protocols=_protocols(sweep),
         published=read_published(sweep.records[0].corpus.name) if sweep.records else (),
@@ -155,22 +186,21 @@ def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
 
 
 def _drawings(
-    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame, chosen: str | None
+    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame, chosen: Mapping[str, str]
 ) -> tuple[Drawing, ...]:
-    drawn = [draw_differences(comparisons), draw_heatmap(comparisons, sweep.arms)]
-    if chosen is not None:
-        drawn.append(_confusions(sweep, tests, chosen))
-    drawn.append(draw_ratios(results))
+    drawn = [draw_differences(comparisons), *draw_heatmaps(comparisons, sweep.arms), draw_changes(comparisons)]
+    if chosen:
+        drawn.append(_confusions(sweep, tests, tuple(chosen.values())))
+    drawn += [draw_ratios(results), draw_losses(results)]
     return tuple(drawing for drawing in drawn if drawing is not None)
 
 
-def _confusions(sweep: Sweep, tests: Mapping[str, Part], chosen: str) -> Drawing:
-    arm = sweep.arms[chosen]
-    twin = sweep.arms[arm.twin_key or ""]
-    common = set(arm.seeds) & set(twin.seeds)
+def _confusions(sweep: Sweep, tests: Mapping[str, Part], chosen: tuple[str, ...]) -> Drawing:
+    pairs = [(sweep.arms[key], sweep.arms[sweep.arms[key].twin_key or ""]) for key in chosen]
 
-    def pooled(records: tuple[Record, ...]) -> Any:
-        return sum(tests[record.trial_key].counts.sum(axis=(0, 1)) for record in records if record.seed in common)
+    def pooled(arm: Arm, other: Arm) -> tuple[str, Any]:
+        records = [record for record in arm.records if record.seed in other.seeds]
+        return arm.name, sum(tests[record.trial_key].counts.sum(axis=(0, 1)) for record in records)
 
-    classes = arm.records[0].corpus.classes
-    return draw_confusions([(arm.name, pooled(arm.records)), (twin.name, pooled(twin.records))], classes=classes)
+    named = [(pooled(arm, twin), pooled(twin, arm)) for arm, twin in pairs]
+    return draw_confusions(named, classes=pairs[0][0].records[0].corpus.classes)

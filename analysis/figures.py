@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Drawing", "draw_confusions", "draw_differences", "draw_ratios"]
+__all__ = ["ROW_INCHES", "Drawing", "clean", "draw_changes", "draw_confusions", "draw_differences"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.svg import ACCENT, INK, MUTED, PAPER, SECOND, styled, text_on
+from analysis.svg import ACCENT, INK, MUTED, PAPER, styled, text_on
 
 ROW_INCHES = 0.26
 COUNT_COLOURS = "Blues"
+
+FOREST_COLUMNS = ("metric", "n_pairs", "difference", "ci_low", "ci_high", "p", "p_corrected")
+FOREST_CAPTION = (
+    "Mean of the paired seed × fold cells, in percentage points, with 95 % intervals over speakers. Filled: the "
+    "interval excludes zero. Open: it does not, or there are too few speakers for an interval. Right of the line the "
+    "arm is better than {other}. Intervals are not corrected for the number of {many}."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,75 +42,53 @@ def draw_differences(comparisons: pd.DataFrame) -> Drawing | None:
 
     Returns None when no pair has a value.
     """
-    data = comparisons
+    data = comparisons[comparisons["kind"] == "twin"]
     if data["difference"].isna().all():
         return None
-    names = dict(zip(data["arm_key"], data["arm"], strict=True))
-    with styled():
-        figure = Figure(figsize=(8.6, 1.3 + ROW_INCHES * len(names)), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, metric in ((left, "ua"), (right, "wa")):
-            _forest(axes, data[data["metric"] == metric])
-            axes.set_xlabel(f"{metric.upper()}: arm − twin (points)")
-        left.set_yticks(range(len(names)), list(names.values()))
-        left.set_ylim(len(names) - 0.4, -0.6)
-    columns = ["arm", "twin", "metric", "n_pairs", "difference", "ci_low", "ci_high", "p", "p_corrected"]
     return Drawing(
         name="differences",
         title="Difference of each arm to its twin",
-        caption="Mean of the paired seed × fold cells, in percentage points, with 95 % intervals over speakers. "
-        "Filled: the interval excludes zero. Open: it does not, or there are too few speakers for an interval. Right "
-        "of the line the arm is better than its twin. Intervals are not corrected for the number of arms.",
-        figure=figure,
-        data=data[columns],
+        caption=FOREST_CAPTION.format(other="its twin", many="arms"),
+        figure=_forests(data, list(data.loc[data["metric"] == "ua", "arm"]), "arm − twin"),
+        data=data[["arm", "twin", *FOREST_COLUMNS]],
     )
 
 
-def draw_ratios(results: pd.DataFrame) -> Drawing | None:
-    """Realised against nominal ratio of every arm with a twin, and the twin's. None when nothing was masked."""
-    by_key = results.set_index("arm_key")
-    own = results[results["twin_key"].notna() & results["realised_ratio"].notna()]
-    if own.empty:
+def draw_changes(comparisons: pd.DataFrame) -> Drawing | None:
+    """Forest plot of the contrasts that the definition names. None when no contrast has a value."""
+    data = comparisons[comparisons["kind"] == "contrast"]
+    if data["difference"].isna().all():
         return None
-    data = own[["arm", "twin", "nominal_ratio", "realised_ratio"]].copy()
-    data["twin_realised_ratio"] = by_key["realised_ratio"].reindex(own["twin_key"]).to_numpy()
-    with styled():
-        figure = Figure(figsize=(8.6, 1.5 + ROW_INCHES * len(data)), layout="constrained")
-        axes = figure.subplots()
-        rows = np.arange(len(data))
-        axes.plot(100 * data["nominal_ratio"], rows, "|", color=INK, markersize=14, label="nominal")
-        axes.plot(100 * data["realised_ratio"], rows - 0.12, "o", color=ACCENT, markersize=5, label="arm, realised")
-        twin = 100 * data["twin_realised_ratio"]
-        axes.plot(twin, rows + 0.12, "D", color=SECOND, markersize=4.5, fillstyle="none", label="twin, realised")
-        axes.set_yticks(rows, list(data["arm"]))
-        axes.set_ylim(len(data) - 0.4, -0.6)
-        axes.set_xlim(0, 1.12 * float(np.nanmax([100 * data["nominal_ratio"], 100 * data["realised_ratio"], twin])))
-        axes.set_xlabel("hidden share of the valid frames (%)")
-        axes.grid(axis="x")
-        _clean(axes)
-        figure.legend(loc="outside upper left", ncols=3)
+    rows = data[data["metric"] == "ua"]
+    labels = [f"{name}: {arm}" for name, arm in zip(rows["name"], rows["arm"], strict=True)]
     return Drawing(
-        name="ratios",
-        title="Mask ratio: asked for and realised",
-        caption="A fair pair hides the same share of frames in both arms: the filled and the open mark lie together, "
-        "and both at the nominal ratio.",
-        figure=figure,
-        data=data,
+        name="changes",
+        title="What each change does",
+        caption=FOREST_CAPTION.format(other="the one it is held against", many="changes"),
+        figure=_forests(data, labels, "difference"),
+        data=data[["name", "arm", "twin", *FOREST_COLUMNS]],
     )
 
 
-def draw_confusions(pair: Sequence[tuple[str, NDArray[np.int64]]], *, classes: tuple[str, ...]) -> Drawing:
-    """Pooled confusion matrices of an arm and its twin, in this order: name and counts (C, C), rows the true class."""
+def draw_confusions(pairs: Sequence[Sequence[tuple[str, NDArray[np.int64]]]], *, classes: tuple[str, ...]) -> Drawing:
+    """Pooled confusion matrices, one row of panels per arm with its twin beside it.
+
+    Each is a name and counts (C, C), rows the true class.
+    """
     with styled():
         size = 0.62 * len(classes)
-        figure = Figure(figsize=(2 * size + 2.6, size + 1.3), layout="constrained")
-        for axes, (name, counts_CC) in zip(figure.subplots(1, 2, sharey=True), pair, strict=True):
+        figure = Figure(figsize=(2 * size + 2.6, len(pairs) * (size + 1.3)), layout="constrained")
+        panels = figure.subplots(len(pairs), 2, sharex=True, sharey=True, squeeze=False)
+        for axes, (name, counts_CC) in zip(panels.flat, (each for pair in pairs for each in pair), strict=True):
             _confusion(axes, counts_CC, classes)
             axes.set_title(name)
+        for axes in panels[-1]:
             axes.set_xlabel("predicted")
-        figure.axes[0].set_ylabel("true")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("true")
     rows = [
         {"arm": name, "true": true, "predicted": predicted, "n": int(counts[i, j]), "share": float(shares[i, j])}
+        for pair in pairs
         for name, counts in pair
         for shares in [_recall(counts)]
         for i, true in enumerate(classes)
@@ -119,6 +104,18 @@ def draw_confusions(pair: Sequence[tuple[str, NDArray[np.int64]]], *, classes: t
     )
 
 
+def _forests(data: pd.DataFrame, labels: Sequence[str], what: str) -> Figure:
+    with styled():
+        figure = Figure(figsize=(8.6, 1.3 + ROW_INCHES * len(labels)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes, metric in ((left, "ua"), (right, "wa")):
+            _forest(axes, data[data["metric"] == metric])
+            axes.set_xlabel(f"{metric.upper()}: {what} (points)")
+        left.set_yticks(range(len(labels)), labels)
+        left.set_ylim(len(labels) - 0.4, -0.6)
+    return figure
+
+
 def _forest(axes: Axes, data: pd.DataFrame) -> None:
     axes.axvline(0, color=INK, linewidth=0.9)
     for y, row in enumerate(data.to_dict("records")):
@@ -131,7 +128,7 @@ def _forest(axes: Axes, data: pd.DataFrame) -> None:
         face = ACCENT if clear else PAPER
         axes.plot(value, y, "o", color=ACCENT, markerfacecolor=face, markersize=5.5, markeredgewidth=1.4)
     axes.grid(axis="x")
-    _clean(axes)
+    clean(axes)
 
 
 def _confusion(axes: Axes, counts_CC: NDArray[np.int64], classes: tuple[str, ...]) -> None:
@@ -146,7 +143,7 @@ def _confusion(axes: Axes, counts_CC: NDArray[np.int64], classes: tuple[str, ...
     axes.set_yticks(ticks, classes)
     axes.set_ylim(len(classes), 0)
     axes.set_aspect("equal")
-    _clean(axes)
+    clean(axes)
     axes.spines[:].set_visible(False)
 
 
@@ -155,7 +152,8 @@ def _recall(counts_CC: NDArray[np.int64]) -> NDArray[np.float64]:
     return shares
 
 
-def _clean(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
+    """No ticks, no left spine: the labels and the grid say enough."""
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_heatmap"]
+__all__ = ["draw_heatmaps"]
 
 import math
 from collections.abc import Mapping
@@ -18,18 +18,29 @@ from analysis.load import Arm
 from analysis.svg import INK, PAPER, styled, text_on
 
 RATIO, TEMPERATURE, SPAN = "masking.ratio", "masking.temperature", "masking.span"
+SHOWN = (RATIO, TEMPERATURE, SPAN, "masking.policy", "upstream")
+"""Axes that are a direction or the title; every other one makes panels of its own."""
 PER_ROW = 3
 COLOURS = "PuOr"
 
 
-def draw_heatmap(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> Drawing | None:
-    """UA difference to the twin over ratio × temperature, one panel per span (and per value of any other axis).
+def draw_heatmaps(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Drawing]:
+    """UA difference to the twin over ratio × temperature, one figure per upstream, in it one panel per span (and per
+    value of any other axis).
 
-    Returns None unless the compared arms vary the ratio and the temperature, one of them over two values or more.
+    An upstream whose compared arms do not vary the ratio or the temperature has none: control arms, arms without these
+    axes and policies without a temperature are in no cell.
     """
-    cells = _cells(comparisons, arms)
-    if cells.empty or max(cells["ratio"].nunique(), cells["temperature"].nunique()) < 2:
-        return None
+    upstreams = list(dict.fromkeys(arm.upstream for arm in arms.values()))
+    found = {upstream: _cells(comparisons, arms, upstream) for upstream in upstreams}
+    return [
+        _draw(cells, upstream if len(upstreams) > 1 else None)
+        for upstream, cells in found.items()
+        if not cells.empty and max(cells["ratio"].nunique(), cells["temperature"].nunique()) > 1
+    ]
+
+
+def _draw(cells: pd.DataFrame, upstream: str | None) -> Drawing:
     panels = list(dict.fromkeys(cells["panel"]))
     columns = min(PER_ROW, len(panels))
     bound = 100 * max(float(cells["difference"].abs().max()), 0.01) if cells["difference"].notna().any() else 1.0
@@ -48,8 +59,9 @@ def draw_heatmap(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> Drawing 
         for axes in grid[:, 0]:
             axes.set_ylabel("mask ratio")
     return Drawing(
-        name="heatmap",
-        title="UA difference to the twin over mask ratio and intensity temperature",
+        name=f"heatmap-{upstream}" if upstream else "heatmap",
+        title="UA difference to the twin over mask ratio and intensity temperature"
+        + (f", {upstream}" if upstream else ""),
         caption="Percentage points, signed: orange and minus below the twin, purple and plus above. A dot marks cells "
         "whose 95 % interval excludes zero; a dash marks missing cells. The interval is not corrected for the number "
         "of cells: with twenty of them, one is expected to stand out by chance.",
@@ -58,13 +70,14 @@ def draw_heatmap(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> Drawing 
     )
 
 
-def _cells(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> pd.DataFrame:
+def _cells(comparisons: pd.DataFrame, arms: Mapping[str, Arm], upstream: str) -> pd.DataFrame:
     rows = []
-    for row in comparisons[comparisons["metric"] == "ua"].to_dict("records"):
+    own = comparisons[(comparisons["metric"] == "ua") & (comparisons["kind"] == "twin")]
+    for row in own.to_dict("records"):
         axes = arms[row["arm_key"]].axes
-        if axes.get(RATIO) is None or axes.get(TEMPERATURE) is None:
+        if arms[row["arm_key"]].upstream != upstream or axes.get(RATIO) is None or axes.get(TEMPERATURE) is None:
             continue
-        others = {key: value for key, value in axes.items() if key not in (RATIO, TEMPERATURE, SPAN, "masking.policy")}
+        others = {key: value for key, value in axes.items() if key not in SHOWN}
         span = [f"span {axes[SPAN]}"] if SPAN in axes else []
         rows.append(
             {

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.plan import Plan, PlannedTrial, read_plan
+from analysis.plan import Control, Plan, PlannedTrial, read_plan
 from core.errors import BadInputError
 from core.metrics import macro_f1, ua, wa
 from core.records import FoldMetrics, Record, Split, read_predictions, read_record
@@ -53,6 +53,8 @@ class Arm:
     key: str
     name: str
     twin_key: str | None
+    control: Control
+    upstream: str
     axes: dict[str, object]
     outcomes: tuple[Outcome, ...]
 
@@ -69,6 +71,10 @@ class Arm:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the complete replicates."""
         return tuple(outcome.planned.seed for outcome in self.complete)
+
+    @property
+    def planned_seeds(self) -> tuple[int, ...]:
+        return tuple(outcome.planned.seed for outcome in self.outcomes)
 
     @property
     def missing_seeds(self) -> tuple[int, ...]:
@@ -94,6 +100,10 @@ class Sweep:
     plan: Plan
     trials_root: Path
     arms: dict[str, Arm]
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(arm.upstream for arm in self.arms.values()))
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -228,17 +238,25 @@ def _check_metrics(counts_CC: NDArray[np.int64], entry: FoldMetrics, where: str)
 def _arm(outcomes: list[Outcome]) -> Arm:
     first = outcomes[0].planned
     return Arm(
-        key=first.arm_key, name=first.arm, twin_key=first.twin_key, axes=dict(first.axes), outcomes=tuple(outcomes)
+        key=first.arm_key,
+        name=first.arm,
+        twin_key=first.twin_key,
+        control=first.control,
+        upstream=first.upstream,
+        axes=dict(first.axes),
+        outcomes=tuple(outcomes),
     )
 
 
 def _check_identity(planned: PlannedTrial, record: Record | None) -> None:
     if record is None:
         return
-    found = (record.trial_key, record.arm_key, record.seed)
-    wanted = (planned.trial_key, planned.arm_key, planned.seed)
+    found = (record.trial_key, record.arm_key, record.seed, record.upstream)
+    wanted = (planned.trial_key, planned.arm_key, planned.seed, planned.upstream)
     if found != wanted:
-        raise BadInputError(f"trial {planned.trial_key}: its record is of trial, arm, seed {found}, planned {wanted}")
+        raise BadInputError(
+            f"trial {planned.trial_key}: its record is of trial, arm, seed, upstream {found}, planned {wanted}"
+        )
 
 
 def _check_one_corpus(records: tuple[Record, ...]) -> None:

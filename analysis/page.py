@@ -9,12 +9,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
-from analysis.tables import RESAMPLES, as_rows
+from analysis.tables import as_rows
 from analysis.wording import count, joined, mean_sd, p_value, percent, points
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from analysis.content import Report, gather
-from analysis.export import csv_text, json_text, latex_text, markdown_text, tables_text
+from analysis.export import csv_text, json_text
+from analysis.latex import latex_text
 from analysis.load import load_sweep, open_test
+from analysis.markdown import markdown_text, tables_text
 from analysis.openings import record_opening
 from analysis.page import html_text
 from analysis.svg import pdf_bytes, svg_text
 from analysis.wording import count
 from core.errors import BadInputError
 
-FIGURES = ("confusions", "differences", "heatmap", "ratios")
+FIGURES = ("changes", "confusions", "differences", "heatmap", "heatmap-*", "pretraining", "ratios")
+"""Names of the figures there may be; those of an earlier report are removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,7 @@ def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: st
         n_failed=statuses.count("failed"),
         n_missing=statuses.count("missing"),
         openings=opening.number if opening else 0,
-        key_result=report.key_result,
+        key_result="\n\n".join(report.key_results),
         banners=tuple(banner.text for banner in report.banners),
         tables=tables_text(report),
         content=report.as_json(),
@@ -87,7 +90,8 @@ def _write(report: Report, out: Path) -> None:
     figures.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:
         for ending in ("svg", "pdf", "csv"):
-            (figures / f"{name}.{ending}").unlink(missing_ok=True)
+            for stale in figures.glob(f"{name}.{ending}"):
+                stale.unlink()
     svgs = {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
     for drawing in report.drawings:
         (figures / f"{drawing.name}.svg").write_text(svgs[drawing.name], encoding="utf-8")

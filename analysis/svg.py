@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["ACCENT", "INK", "MUTED", "PAPER", "SECOND", "inline_svg", "pdf_bytes", "styled", "svg_text", "text_on"]
+__all__ = [
+    "ACCENT",
+    "GRID",
+    "INK",
+    "MUTED",
+    "PAPER",
+    "SECOND",
+    "inline_svg",
+    "pdf_bytes",
+    "styled",
+    "svg_text",
+    "text_on",
+]
 
 import io
 import re

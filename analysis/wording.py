@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "joined", "mean_sd", "p_value", "percent", "points"]
+__all__ = ["DASH", "count", "interval", "joined", "loss", "mean_sd", "p_value", "percent", "points"]
 
 import math
 from collections.abc import Sequence
@@ -29,6 +29,24 @@ def points(share: float | None, digits: int = 1) -> str:
         return DASH
     text = f"{100 * share:+.{digits}f}".replace("-", "−")
     return text[1:] if not text.strip("+−0.") else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval of a difference in percentage points.
+
+    >>> interval(-0.01, 0.03), interval(None, None)
+    ('[−1.0, +3.0]', '–')
+    """
+    return DASH if low is None else f"[{points(low, digits)}, {points(high, digits)}]"
+
+
+def loss(value: float | None) -> str:
+    """Three decimals.
+
+    >>> loss(0.61234)
+    '0.612'
+    """
+    return DASH if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def mean_sd(mean: float | None, sd: float | None, digits: int = 1) -> str:

@@ -5,7 +5,7 @@ B utterances, T frames, D feature dims.
 
 from __future__ import annotations
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "Utterance", "collate", "model_score"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bucketing import epoch_batches
-from core.config import MaskingConfig, PretrainConfig
+from core.config import MaskingConfig, TrialConfig
 from core.errors import BadInputError
 from core.features import Features
 from core.masking import MaskAudit, corrupt, draw_mask
@@ -31,8 +31,20 @@ class Batch:
 
     clean_BTD: NDArray[np.float32]
     seen_BTD: NDArray[np.float32]
+    score_BT: NDArray[np.float32]
+    seen_score_BT: NDArray[np.float32]
+    """The score under the draw that corrupted the features (EMS as released)."""
     mask_BT: NDArray[np.bool_]
     lengths_B: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One row of a batch before padding."""
+
+    clean_TD: NDArray[np.float32]
+    score_T: NDArray[np.float32]
+    mask_T: NDArray[np.bool_]
 
 
 class Batches:
@@ -48,10 +60,9 @@ class Batches:
         features: Features,
         track: NDArray[np.float32],
         utterances: Sequence[str],
-        *,
-        pretrain: PretrainConfig,
-        seed: int,
+        config: TrialConfig,
     ) -> None:
+        pretrain = config.pretrain
         wanted = set(utterances)
         chosen = np.array([i for i, name in enumerate(features.utterances) if name in wanted], dtype=np.int64)
         long_enough = features.lengths[chosen] >= pretrain.min_frames
@@ -61,8 +72,8 @@ class Batches:
             raise BadInputError(
                 f"pretrain.min_frames: none of {len(chosen)} utterances has at least {pretrain.min_frames} frames"
             )
-        self._features, self._track = features, track
-        self._pretrain, self._seed = pretrain, seed
+        self._features, self._track, self._config = features, track, config
+        self._pretrain, self._seed = pretrain, config.seed
         self._order = lru_cache(maxsize=2)(self._epoch_order)
 
     @property
@@ -85,24 +96,52 @@ class Batches:
             slices.append(slice(start, start + kept))
         return slices
 
-    def at(self, step: int, *, masking: MaskingConfig, audit: MaskAudit) -> Batch:
-        """The batch of step `step` (from 0), its masks drawn under `masking` and counted in `audit`."""
-        slices = self.crops(step)
-        lengths_B = np.array([part.stop - part.start for part in slices], dtype=np.int64)
-        shape = (len(slices), int(lengths_B.max()))
-        clean_BTD = np.zeros((*shape, self._features.dims), dtype=np.float32)
-        seen_BTD = np.zeros_like(clean_BTD)
-        mask_BT = np.zeros(shape, dtype=np.bool_)
+    def at(self, step: int, *, audit: MaskAudit) -> Batch:
+        """The batch of step `step` (from 0), its masks drawn by the trial's policy and counted in `audit`."""
         count, place = (stream(self._seed, f"mask-{name}", step) for name in ("count", "place"))
-        for row, part in enumerate(slices):
-            length = lengths_B[row]
-            clean_TD = self._features.frames_at(part).astype(np.float32)
+        rows, fates = [], []
+        for row, part in enumerate(self.crops(step)):
             intensity_T = np.asarray(self._track[part], dtype=np.float32)
-            mask_T = draw_mask(intensity_T, masking, count=count, place=place)
+            mask_T = draw_mask(intensity_T, self._config.masking, count=count, place=place)
             audit.count(mask_T, intensity_T)
+            clean_TD = self._features.frames_at(part).astype(np.float32)
+            rows.append(Utterance(clean_TD=clean_TD, score_T=model_score(intensity_T, self._config), mask_T=mask_T))
             # One stream each: what replacing consumes depends on the mask, and must not reach the next utterance.
-            fate = stream(self._seed, "mask-fate", step, row)
-            clean_BTD[row, :length] = clean_TD
-            seen_BTD[row, :length] = corrupt(clean_TD, mask_T, masking, fate=fate)
-            mask_BT[row, :length] = mask_T
-        return Batch(clean_BTD=clean_BTD, seen_BTD=seen_BTD, mask_BT=mask_BT, lengths_B=lengths_B)
+            fates.append(stream(self._seed, "mask-fate", step, row))
+        return collate(rows, self._config, masking=self._config.masking, fates=fates)
+
+
+def model_score(intensity_T: NDArray[np.float32], config: TrialConfig) -> NDArray[np.float32]:
+    """The score as a model with `config.score` takes it, shape (T,): about [0, 1], as StrengthNet's is.
+
+    The loudness control has the unit of log energy: it is scaled to [0, 1] within the utterance (ours), which changes
+    no mask; a constant one becomes 0.
+    """
+    if config.intensity.control != "loudness":
+        return intensity_T
+    low, high = intensity_T.min(), intensity_T.max()
+    return np.zeros_like(intensity_T) if high == low else (intensity_T - low) / (high - low)
+
+
+def collate(
+    rows: Sequence[Utterance], config: TrialConfig, *, masking: MaskingConfig, fates: Sequence[np.random.Generator]
+) -> Batch:
+    """Pad utterances to one batch; for Mockingjay their hidden frames are corrupted, score and features by one draw.
+
+    NPC sees its input whole: its mask is a hole in the kernels, and `mask` says which frames enter the loss.
+    """
+    lengths_B = np.array([len(row.mask_T) for row in rows], dtype=np.int64)
+    shape = (len(rows), int(lengths_B.max()))
+    clean_BTW = np.zeros((*shape, rows[0].clean_TD.shape[1] + 1), dtype=np.float32)
+    seen_BTW = np.zeros_like(clean_BTW)
+    mask_BT = np.zeros(shape, dtype=np.bool_)
+    for place, (row, length) in enumerate(zip(rows, lengths_B, strict=True)):
+        clean_TW = np.concatenate([row.clean_TD, row.score_T[:, None]], axis=1)
+        clean_BTW[place, :length] = clean_TW
+        corrupted = config.upstream == "mockingjay"
+        seen_BTW[place, :length] = corrupt(clean_TW, row.mask_T, masking, fate=fates[place]) if corrupted else clean_TW
+        mask_BT[place, :length] = row.mask_T
+    return Batch(
+        clean_BTD=clean_BTW[..., :-1], seen_BTD=seen_BTW[..., :-1], score_BT=clean_BTW[..., -1],
+        seen_score_BT=seen_BTW[..., -1], mask_BT=mask_BT, lengths_B=lengths_B,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.features import Features
-from core.models.mockingjay import Mockingjay
+from core.models.upstream import Upstream
 from core.progress import Progress
 
 FRAMES_PER_BATCH = 24_000
@@ -21,9 +21,9 @@ FRAMES_PER_BATCH = 24_000
 
 @torch.no_grad()
 def utterance_means(
-    model: Mockingjay, features: Features, *, device: torch.device, progress: Progress
+    model: Upstream, features: Features, *, device: torch.device, progress: Progress
 ) -> NDArray[np.float32]:
-    """Mean over valid positions of every layer's output, shape (U, L, H), in the order of `features.utterances`."""
+    """Mean over valid positions of every exposed layer's output, (U, L, H), in the order of `features.utterances`."""
     model = model.to(device).eval()
     order = np.argsort(features.lengths, kind="stable")
     means: list[NDArray[np.float32] | None] = [None] * len(order)
@@ -44,7 +44,7 @@ def _next_rows(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> NDArray[n
 
 
 def _batch_means(
-    model: Mockingjay, features: Features, rows: NDArray[np.intp], device: torch.device
+    model: Upstream, features: Features, rows: NDArray[np.intp], device: torch.device
 ) -> NDArray[np.float32]:
     lengths_B = features.lengths[rows]
     fbank_BTD = np.zeros((len(rows), int(lengths_B.max()), features.dims), dtype=np.float32)

@@ -1,6 +1,8 @@
-"""Which frames are hidden: random and emotional masking at the same realised ratio, and the audit of what was hidden.
+"""Which frames are hidden (or, for NPC, enter the loss), by which rule, and the audit of what was really hidden.
 
-Both policies are one procedure (ours, after the user's three axes). For an utterance of L frames, span C and ratio p:
+An utterance has L frames, a span C of them, and p is the configured ratio. Two families of rules.
+
+**Realised ratio** (ours, after the user's three axes): `ems` and its twin `random`.
 
 1. n = ⌊L·p/C + u⌋ spans, u uniform in [0, 1): the expected share of hidden frames is exactly p. The draw of u belongs
    to a stream that an arm and its twin share, so both hide the same number of frames in every utterance.
@@ -9,6 +11,15 @@ Both policies are one procedure (ours, after the user's three axes). For an utte
    Drawing without replacement is done by ordering the starts by z_s/τ + Gumbel noise (Gumbel-top-k).
 3. Should no free start be left before n spans are placed (high ratios only), spans may overlap until n·C frames are
    hidden, the last one cut so that the number is met exactly.
+
+**Nominal ratio** (published): P = round(L·p/C) spans whose starts lie in [0, v], v = max(L−C−1, 0), and may overlap.
+
+- `random_nominal`: P different starts, all equally probable (the usual rule of Mockingjay's toolkit).
+- `ems_topk` (Liu & Ma 2024, released rule): of the 2P most intense frames the first P, in order of intensity, that are
+  legal starts; P random starts as above where fewer are legal. Neighbours are about equally intense, so the spans
+  pile up and far fewer frames are hidden than p says.
+- `random_as_topk` (ours): as many frames as `ems_topk` hides in this utterance, in disjoint random spans, the last one
+  cut. Between it and `random_nominal` only the number of frames differs, between it and `ems_topk` only which.
 """
 
 from __future__ import annotations
@@ -31,13 +42,7 @@ Frames = NDArray[np.float32]
 
 
 def span_scores(intensity_T: Frames, span: int) -> NDArray[np.float64]:
-    """Standardised mean intensity of each possible span, shape (T − span + 1,); all zero for constant intensity.
-
-    Raises BadInputError when a frame is not finite.
-    """
-    if not np.isfinite(intensity_T).all():
-        frame = int(np.flatnonzero(~np.isfinite(intensity_T))[0])
-        raise BadInputError(f"intensity: frame {frame} is {intensity_T[frame]}; every frame must be finite")
+    """Standardised mean intensity of each possible span, shape (T − span + 1,); all zero for constant intensity."""
     sums = np.concatenate([[0.0], np.cumsum(intensity_T, dtype=np.float64)])
     means = (sums[span:] - sums[:-span]) / span
     spread = means.std()
@@ -53,41 +58,64 @@ def draw_mask(
     """Draw the hidden frames of one utterance, shape (T,).
 
     Args:
-        intensity_T: intensity of each valid frame; only policy `ems` looks at it.
+        intensity_T: intensity of each valid frame; only the emotional policies and `random_as_topk` look at it.
         config: policy, ratio, span, temperature.
-        count: stream of the number of spans; an arm and its twin pass the same.
+        count: stream of the number of spans (`random`, `ems`); an arm and its twin pass the same.
         place: stream of their positions.
 
     An utterance shorter than one span is one span. Raises BadInputError for an empty utterance or intensity that is
     not finite.
     """
-    length = len(intensity_T)
-    if length == 0:
+    if len(intensity_T) == 0:
         raise BadInputError("masking: the utterance has no frames")
+    _refuse_non_finite(intensity_T)
+    if config.policy == "all":
+        return np.ones(len(intensity_T), dtype=np.bool_)
+    if config.policy == "ems_topk":
+        return _union(_topk_starts(intensity_T, config, place=place), length=len(intensity_T), span=config.span)
+    if config.policy == "random_nominal":
+        return _union(_random_starts(len(intensity_T), config, place=place), length=len(intensity_T), span=config.span)
+    if config.policy == "random_as_topk":
+        return _as_topk(intensity_T, config, place=place)
+    return _realised(intensity_T, config, count=count, place=place)
+
+
+def _refuse_non_finite(intensity_T: Frames) -> None:
+    if not np.isfinite(intensity_T).all():
+        frame = int(np.flatnonzero(~np.isfinite(intensity_T))[0])
+        raise BadInputError(f"intensity: frame {frame} is {intensity_T[frame]}; every frame must be finite")
+
+
+def _realised(
+    intensity_T: Frames, config: MaskingConfig, *, count: np.random.Generator, place: np.random.Generator
+) -> Mask:
+    length = len(intensity_T)
     span = min(config.span, length)
     spans = int(np.floor(length * config.ratio / span + count.random()))
-    starts = length - span + 1
-    gumbel = place.gumbel(size=starts)
-    if config.policy == "random" or config.temperature is None or np.isinf(config.temperature):
-        keys = gumbel
-    else:
+    keys = place.gumbel(size=length - span + 1)
+    if config.policy == "ems" and config.temperature is not None and not np.isinf(config.temperature):
         # The order of z/τ + g is that of z + τ·g, which stays finite as τ → 0.
-        keys = span_scores(intensity_T, span) + config.temperature * gumbel
-    return _place(np.argsort(-keys, kind="stable"), span=span, spans=spans, length=length)
+        keys = span_scores(intensity_T, span) + config.temperature * keys
+    return _place(np.argsort(-keys, kind="stable"), span=span, hidden=min(spans * span, length), length=length)
 
 
-def _place(order: NDArray[np.intp], *, span: int, spans: int, length: int) -> Mask:
+def _place(order: NDArray[np.intp], *, span: int, hidden: int, length: int) -> Mask:
+    """Disjoint spans at the first free starts in `order`, one cut shorter last, until `hidden` frames are hidden."""
     mask = np.zeros(length, dtype=np.bool_)
     free = np.ones(len(order), dtype=np.bool_)
-    placed = 0
+    missing = hidden
     for start in order:
-        if placed == spans:
-            return mask
+        if missing < span:
+            break
         if free[start]:
             mask[start : start + span] = True
             free[max(0, start - span + 1) : start + span] = False
-            placed += 1
-    missing = min(spans * span, length) - int(mask.sum())
+            missing -= span
+    if 0 < missing < span:
+        fits = next((start for start in order if not mask[start : start + missing].any()), None)
+        if fits is not None:
+            mask[fits : fits + missing] = True
+            return mask
     for start in order:
         if missing <= 0:
             break
@@ -95,6 +123,38 @@ def _place(order: NDArray[np.intp], *, span: int, spans: int, length: int) -> Ma
         mask[fresh] = True
         missing -= len(fresh)
     return mask
+
+
+def _nominal_spans(length: int, config: MaskingConfig) -> tuple[int, int]:
+    """How many spans the published rules start, and the last frame at which one may start."""
+    return round(length * config.ratio / config.span), max(length - config.span - 1, 0)
+
+
+def _random_starts(length: int, config: MaskingConfig, *, place: np.random.Generator) -> NDArray[np.intp]:
+    spans, last = _nominal_spans(length, config)
+    return place.permutation(last + 1)[:spans]
+
+
+def _topk_starts(intensity_T: Frames, config: MaskingConfig, *, place: np.random.Generator) -> NDArray[np.intp]:
+    spans, last = _nominal_spans(len(intensity_T), config)
+    candidates = np.argsort(-intensity_T, kind="stable")[: 2 * spans]
+    starts = candidates[candidates <= last][:spans]
+    return starts if len(starts) == spans else _random_starts(len(intensity_T), config, place=place)
+
+
+def _union(starts: NDArray[np.intp], *, length: int, span: int) -> Mask:
+    mask = np.zeros(length, dtype=np.bool_)
+    for start in starts:
+        mask[start : start + span] = True
+    return mask
+
+
+def _as_topk(intensity_T: Frames, config: MaskingConfig, *, place: np.random.Generator) -> Mask:
+    length = len(intensity_T)
+    hidden = int(_union(_topk_starts(intensity_T, config, place=place), length=length, span=config.span).sum())
+    span = min(config.span, length)
+    order = np.argsort(-place.gumbel(size=length - span + 1), kind="stable")
+    return _place(order, span=span, hidden=hidden, length=length)
 
 
 def hidden_runs(mask_T: Mask) -> NDArray[np.int64]:
@@ -108,20 +168,20 @@ def hidden_runs(mask_T: Mask) -> NDArray[np.int64]:
     return np.stack([starts, ends - starts], axis=1)
 
 
-def corrupt(fbank_TD: Frames, mask_T: Mask, config: MaskingConfig, *, fate: np.random.Generator) -> Frames:
-    """The utterance as the model sees it, shape (T, D): one draw per utterance decides what hidden frames become.
+def corrupt(frames_TD: Frames, mask_T: Mask, config: MaskingConfig, *, fate: np.random.Generator) -> Frames:
+    """The utterance as Mockingjay sees it, shape (T, D): one draw per utterance decides what hidden frames become.
 
     With share `zero` they become zeros, with share `replace` the frames of uniformly drawn spans of the same utterance,
     otherwise they stay (Mockingjay: 80/10/10).
     """
     dice = fate.random()
-    seen = fbank_TD.copy()
+    seen = frames_TD.copy()
     if dice < config.zero:
         seen[mask_T] = 0.0
     elif dice < config.zero + config.replace:
         for start, length in hidden_runs(mask_T):
-            source = int(fate.integers(0, len(fbank_TD) - length + 1))
-            seen[start : start + length] = fbank_TD[source : source + length]
+            source = int(fate.integers(0, len(frames_TD) - length + 1))
+            seen[start : start + length] = frames_TD[source : source + length]
     return seen
 
 

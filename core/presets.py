@@ -65,7 +65,7 @@ _UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
             "npc": {"hidden": 128},
             "pretrain": _SMALL_LOOP | _NPC_LOOP,
         },
-        # 80 mel bands without deltas; 100 epochs of LibriSpeech train-clean-360 in batches of 32, Adam 1e-3 (published).
+        # Published: 80 mel bands, no deltas; 100 epochs of LibriSpeech train-clean-360 in batches of 32; Adam 1e-3.
         "paper": {
             "features": {"deltas": 0},
             "pretrain": _NPC_LOOP | {"steps": 325_000, "batch": 32, "lr": 1e-3, "min_frames": 30},

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-__all__ = ["TRIAL_MODULES", "Corpora", "arm_key", "key_content", "resolve", "trial_key", "twin_of"]
+__all__ = [
+    "Corpora",
+    "arm_key",
+    "key_content",
+    "meaningful_settings",
+    "resolve",
+    "trial_key",
+    "trial_modules",
+    "twin_of",
+    "upstream_modules",
+]
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core.config import CorpusConfig, IntensityConfig, TrialConfig
+from core.config import CorpusConfig, IntensityConfig, ScoreConfig, TrialConfig, UpstreamName
 from core.corpora.folds import Folds, make_folds
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
 from core.corpora.overlap import refuse_overlap
 from core.errors import BadInputError
+from core.heard import heard_parts
 from core.identity import Json, code_version, digest
 from core.intensity.tracks import refuse_leaky_fit
 from core.progress import Progress, silent
+from core.relevance import relevant_content
 from core.store import Workspace
 
-TRIAL_MODULES = (
+_MODULES = (
     "core.audio", "core.batches", "core.bucketing", "core.config", "core.corpora.folds", "core.embed", "core.features",
-    "core.intensity.external", "core.intensity.fitting", "core.intensity.ranking", "core.intensity.spectrograms",
-    "core.intensity.strengthnet", "core.intensity.tracks", "core.masking", "core.metrics", "core.models.mockingjay",
-    "core.pretrain", "core.probe", "core.resolve", "core.seeding", "core.systems.ems", "core.torchaudio_import",
-    "core.trial", "core.units",
+    "core.heard", "core.intensity.external", "core.intensity.fitting", "core.intensity.ranking",
+    "core.intensity.spectrograms", "core.intensity.strengthnet", "core.intensity.tracks", "core.masking",
+    "core.metrics", "core.pretrain", "core.probe", "core.relevance", "core.resolve", "core.seeding",
+    "core.systems.ems", "core.torchaudio_import", "core.trial", "core.units", "core.validation",
 )  # fmt: skip
-"""Code that can change a trial's result; its version is part of the trial key."""
+
+
+def trial_modules(upstream: UpstreamName) -> tuple[str, ...]:
+    """Code that can change the result of a trial with this upstream; its version is part of the trial key."""
+    return (*_MODULES, *upstream_modules(upstream))
+
+
+def upstream_modules(upstream: UpstreamName) -> tuple[str, ...]:
+    """Code that defines this upstream, and no other's."""
+    return ("core.models.build", "core.models.upstream", f"core.models.{upstream}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +85,13 @@ def resolve(config: TrialConfig, workspace: Workspace, *, progress: Progress = s
         raise BadInputError("pretraining_audio.corpus: is the evaluated corpus; say source 'transductive' or 'fold'")
     if external:
         refuse_overlap(heard, evaluated, what="pretraining_audio")
-    return Corpora(evaluated=evaluated, heard=heard, fit=fit, folds=make_folds(evaluated, config.folds))
+    if not evaluated.classes:
+        raise BadInputError(
+            f"corpus: {evaluated.corpus} as configured has no emotion classes to probe; it can only be pre-trained on"
+        )
+    folds = make_folds(evaluated, config.folds)
+    heard_parts(config, heard, folds)
+    return Corpora(evaluated=evaluated, heard=heard, fit=fit, folds=folds)
 
 
 def trial_key(config: TrialConfig, corpora: Corpora) -> str:
@@ -79,30 +107,36 @@ def arm_key(config: TrialConfig, corpora: Corpora) -> str:
 
 
 def twin_of(config: TrialConfig) -> TrialConfig | None:
-    """The random-masking twin: everything else is the same. None for a trial that is itself a twin."""
-    if config.masking.policy == "random":
-        return None
-    masking = config.masking.model_copy(update={"policy": "random", "temperature": None})
+    """The twin: nothing of EMS, everything else the same. None for a trial that is itself a twin.
+
+    Masking is random by the rule of the same family (`ems` → `random`, `ems_topk` → `random_nominal`), and the score
+    stays out of the model.
+    """
+    plain = {"ems": "random", "ems_topk": "random_nominal"}.get(config.masking.policy, config.masking.policy)
+    masking = config.masking.model_copy(update={"policy": plain, "temperature": None})
     # Random masking looks at no track; the twin's audit is made against the source, once for all controls.
     intensity = config.intensity.model_copy(update={"control": "none"})
-    return config.model_copy(update={"masking": masking, "intensity": intensity})
+    twin = config.model_copy(update={"masking": masking, "intensity": intensity, "score": ScoreConfig()})
+    return None if (twin.masking, twin.score) == (config.masking, config.score) else twin
+
+
+def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
+    """The config as JSON without what can change no result of this trial: unused settings, reports, checkpoints."""
+    content: dict[str, Any] = relevant_content(config)
+    for name in ("report_every", "checkpoint_every"):
+        del content["pretrain"][name]
+    return content
 
 
 def key_content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
     """What the trial key is a hash of: every setting that can change this trial, corpora and files by their content."""
-    content: dict[str, Json] = config.model_dump(mode="json")
+    content: dict[str, Any] = meaningful_settings(config)
     content["corpus"] = corpora.evaluated.fingerprint
-    content["pretraining_audio"] = {"source": config.pretraining_audio.source, "corpus": corpora.heard.fingerprint}
-    folds: dict[str, Json] = {"scheme": config.folds.scheme, "validation": config.folds.validation}
-    if config.folds.scheme == "speaker-folds":
-        folds["k"] = config.folds.k
+    content["pretraining_audio"]["corpus"] = corpora.heard.fingerprint
     if config.folds.file:
-        folds["file"] = _file_hash(config.folds.file)
-    content["folds"] = folds
+        content["folds"]["file"] = _file_hash(config.folds.file)
     content["intensity"] = _intensity_content(config.intensity, corpora.fit)
-    # How often a loss is written down or a checkpoint saved changes no result.
-    content["pretrain"] = config.pretrain.model_dump(mode="json", exclude={"report_every", "checkpoint_every"})
-    content["code"] = code_version(TRIAL_MODULES)
+    content["code"] = code_version(trial_modules(config.upstream))
     return content
 
 

@@ -22,6 +22,7 @@ from core.records import (
     FoldMetrics,
     MaskEntry,
     MetricsEntry,
+    PretrainingEntry,
     ProtocolEntry,
     ProvenanceEntry,
     Record,
@@ -62,11 +63,22 @@ def identify(config: TrialConfig, corpora: Corpora, *, arm: str | None = None) -
 
 
 def arm_name(config: TrialConfig) -> str:
-    """Readable name of the arm: policy, ratio, span, temperature, and a control track when there is one."""
-    masking = config.masking
-    temperature = "" if masking.temperature is None else f" t{masking.temperature:g}"
-    control = "" if config.intensity.control == "none" else f" {config.intensity.control}"
-    return f"{masking.policy}{control} r{masking.ratio:g} s{masking.span}{temperature}"
+    """Readable name of the arm: upstream unless Mockingjay, policy, control track, score switches, ratio, span,
+    temperature.
+
+    >>> arm_name(TrialConfig())
+    'ems r0.15 s7 t1'
+    """
+    masking, score = config.masking, config.score
+    words: list[str] = [] if config.upstream == "mockingjay" else [config.upstream]
+    words.append(masking.policy + ("+input" if score.added_to_input else "") + ("+head" if score.head else ""))
+    if config.intensity.control != "none":
+        words.append(config.intensity.control)
+    if masking.policy != "all":
+        words += [f"r{masking.ratio:g}", f"s{masking.span}"]
+    if masking.temperature is not None:
+        words.append(f"t{masking.temperature:g}")
+    return " ".join(words)
 
 
 def run_trial(
@@ -109,13 +121,14 @@ def trial_steps(
     shared = ems.prepare(config, corpora, workspace, progress=progress)
     torch.set_num_threads(config.compute.threads)
     result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
-    ems.write_mask_example(config, shared, folder / "mask_example.npz")
+    ems.write_examples(config, shared, result, folder)
     predictions = _predictions(corpora, result)
     record = unfinished_record(config, corpora, identity, started).model_copy(
         update={
             "status": "complete",
             "reason": None,
             "mask": _mask_entry(config, result),
+            "pretraining": _pretraining_entry(result),
             "metrics": measure(predictions, corpora.evaluated.classes),
             "cost": CostEntry(
                 steps=result.steps,
@@ -214,6 +227,21 @@ def _mask_entry(config: TrialConfig, result: StageResult) -> MaskEntry:
         runs={str(length): times for length, times in sorted(audit.runs.items())},
         hidden_frames=audit.hidden,
         valid_frames=audit.valid,
+    )
+
+
+def _pretraining_entry(result: StageResult) -> PretrainingEntry:
+    """Means over upstreams, weighted by the frames that were measured."""
+    weights = [quality.frames for quality in result.qualities]
+    quartiles = np.average([quality.by_quartile for quality in result.qualities], axis=0, weights=weights)
+    q1, q2, q3, q4 = map(float, quartiles)
+    return PretrainingEntry(
+        train_loss=result.train_loss,
+        validation_loss=float(np.average([quality.loss for quality in result.qualities], weights=weights)),
+        validation_by_quartile=(q1, q2, q3, q4),
+        speakers=result.held_out_speakers,
+        utterances=sum(quality.utterances for quality in result.qualities),
+        frames=sum(weights),
     )
 
 

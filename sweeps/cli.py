@@ -7,6 +7,7 @@ __all__ = ["main"]
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ def main() -> None:
     """
 
 
+override_option = click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Change a setting, e.g. -o preset=small; an axis with -o axes.KEY=[…].",
+)  # fmt: skip
+
+
 @main.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
@@ -62,9 +69,24 @@ def list_command(as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option(
-    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting, e.g. -o preset=small."
-)
+@override_option
+@json_option
+def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what the sweep NAME varies, compares and costs in trials, and where its sizes are not the papers'.
+
+    Example: sweep show ems_ablation -o preset=small
+    """
+    from sweeps.definition import load_definition
+    from sweeps.summary import summarise, summary_text
+
+    summary = summarise(load_definition(name, overrides))
+    arguments = [name, *(part for override in overrides for part in ("-o", override))]
+    click.echo(json.dumps(summary) if as_json else summary_text(summary, arguments))
+
+
+@main.command()
+@click.argument("name")
+@override_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before starting.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--allow-quarantined", is_flag=True, help="Leave unusable files out of a corpus, and count them.")
@@ -80,7 +102,7 @@ def launch(
 ) -> None:  # fmt: skip
     """Run the sweep NAME (one that ships, or a YAML file). Trials already complete are not run again.
 
-    Example: sweep launch ems_grid -o preset=small -o seeds=[0,1,2] --yes
+    Example: sweep launch ems_ablation -o preset=small -o axes.upstream=[npc] -o seeds=[0,1,2] --yes
     """
     from core.store import Workspace
     from sweeps.definition import accept_corpora, load_definition
@@ -119,23 +141,15 @@ def launch(
 
 
 def _show_plan(plan: Plan, workspace: Workspace, *, as_json: bool) -> None:
+    from sweeps.plan_text import plan_rows, plan_text
+
     open_keys = {trial.trial_key for trial in plan.open_trials(workspace)}
     if as_json:
-        rows = [
-            {"trial_key": each.trial_key, "arm": each.arm, "seed": each.seed, "open": each.trial_key in open_keys}
-            for each in plan.trials
-        ]
-        click.echo(json.dumps({"sweep": plan.definition.name, "trials": rows}))
-        return
-    click.echo(
-        f"sweep {plan.definition.name} (preset {plan.definition.preset}): "
-        f"{len(plan.trials)} trials, {len(open_keys)} to run"
-    )
-    seeds: dict[str, list[str]] = {}
-    for trial in plan.trials:
-        seeds.setdefault(trial.arm, []).append(f"{trial.seed}{'' if trial.trial_key in open_keys else '✓'}")
-    for arm, of_arm in seeds.items():
-        click.echo(f"  {arm:28} seeds {' '.join(of_arm)}")
+        contrasts = [asdict(contrast) for contrast in plan.contrasts]
+        rows = plan_rows(plan, open_keys)
+        click.echo(json.dumps({"sweep": plan.definition.name, "trials": rows, "contrasts": contrasts}))
+    else:
+        click.echo(plan_text(plan, open_keys))
 
 
 @main.command()

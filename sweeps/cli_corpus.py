@@ -9,7 +9,15 @@ from pathlib import Path
 
 import click
 
-from sweeps.cli_options import CORPORA, SCHEMES, corpus_config, corpus_options, json_option, workspace_option
+from sweeps.cli_options import (
+    CORPORA,
+    SCHEMES,
+    corpus_config,
+    corpus_options,
+    json_option,
+    label_options,
+    workspace_option,
+)
 
 
 @click.group()
@@ -20,13 +28,14 @@ def corpus() -> None:
 @corpus.command("check")
 @click.argument("name", type=click.Choice(CORPORA))
 @corpus_options
+@label_options
 @click.option("--folds", "scheme", type=click.Choice(SCHEMES), help="Count per fold of this scheme too.")
 @click.option("--fold-file", type=click.Path(path_type=Path), help="Fold file of the scheme 'file'.")
 @workspace_option
 @json_option
 def corpus_check(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, scheme: str | None,
-    fold_file: Path | None, workspace: Path | None, as_json: bool,
+    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, subset: str | None,
+    labels: str | None, scheme: str | None, fold_file: Path | None, workspace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check every file of a corpus; print its counts per fold and class, and the ledger of what is set aside.
 
@@ -40,7 +49,9 @@ def corpus_check(
     from sweeps.display import Display
     from sweeps.ledger import ledger_text
 
-    config = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    config = corpus_config(
+        name, root, part=part, subset=subset, labels=labels, incomplete=allow_incomplete, quarantined=allow_quarantined
+    )
     display = Display()
     with display.live():
         manifest = load_manifest(config, Workspace.at(workspace), progress=display.progress)

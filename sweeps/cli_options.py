@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = [
     "CORPORA",
+    "LABEL_SETS",
     "SCHEMES",
     "Command",
     "corpus_config",
     "corpus_options",
     "intensity_options",
     "json_option",
+    "label_options",
     "workspace_option",
 ]
 
@@ -22,7 +24,8 @@ import click
 if TYPE_CHECKING:
     from core.config import CorpusConfig
 
-CORPORA = ("demo", "iemocap", "ravdess", "emodb", "table")
+CORPORA = ("demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "librispeech", "table")
+LABEL_SETS = ("merged-4", "plain-4", "excited-5", "frustrated-5", "all", "dimensions")
 SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,6 +54,15 @@ def corpus_options(command: Command) -> Command:
     return command
 
 
+def label_options(command: Command) -> Command:
+    for option in (
+        click.option("--labels", type=click.Choice(LABEL_SETS), help="Label set, where the corpus has several."),
+        click.option("--subset", help="Part of the corpus by its own name, e.g. improvised, english, train-clean-360."),
+    ):
+        command = option(command)
+    return command
+
+
 def intensity_options(command: Command) -> Command:
     for option in (
         click.option(
@@ -68,8 +80,9 @@ def intensity_options(command: Command) -> Command:
 
 
 def corpus_config(
-    name: str, root: Path | None, *, part: str = "main", incomplete: bool = False, quarantined: bool = False
-) -> CorpusConfig:
+    name: str, root: Path | None, *, part: str = "main", subset: str | None = None, labels: str | None = None,
+    incomplete: bool = False, quarantined: bool = False,
+) -> CorpusConfig:  # fmt: skip
     """The config of a corpus named on the command line; BadInputError for what it refuses."""
     from core.config import CorpusConfig
     from sweeps.definition import checked
@@ -78,6 +91,8 @@ def corpus_config(
         "name": name,
         "root": root,
         "part": part,
+        "subset": subset,
+        "labels": labels,
         "allow_incomplete": incomplete,
         "allow_quarantined": quarantined,
     }

@@ -3,68 +3,113 @@
 from __future__ import annotations
 
 __all__ = [
+    "Branch",
+    "Contrast",
+    "Control",
     "SweepDefinition",
     "accept_corpora",
     "apply_overrides",
     "checked",
     "definition_names",
+    "laid_out",
     "load_definition",
     "trial_config",
 ]
 
-import copy
-import difflib
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, Field, model_validator
 
-from core.config import Config, CorpusConfig, TrialConfig
+from core.config import Config, TrialConfig, UpstreamName
 from core.errors import BadInputError
-from core.presets import PRESETS, Preset, Settings
+from core.presets import Preset, Settings, preset_settings
+from sweeps.overrides import apply_overrides, overridden, read_yaml
+from sweeps.settings import check_key, checked, effective, get, leaves, merge, put
 
 DEFINITIONS = Path(__file__).parent / "definitions"
-AxisValue = Annotated[Any, AfterValidator(lambda value: "inf" if value == math.inf else value)]
+CORPORA = ("corpus", "pretraining_audio.corpus", "intensity.fit")
+
+Control = Literal["loudness", "shuffled", "inverse"]
+
+def _without_infinity(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_infinity(each) for each in value]
+    return "inf" if value == math.inf else value
+
+
+AxisValue = Annotated[Any, AfterValidator(_without_infinity)]
 """JSON has no infinity: written as text, which a temperature reads."""
-Checked = TypeVar("Checked", bound=BaseModel)
-SET_ELSEWHERE = {
-    "seed": "the sweep: say seeds, e.g. seeds=[0,1]",
-    "compute.threads": "sweep launch --cpus-per-trial",
-    "compute.device": "sweep launch --gpus-per-trial",
-}
-SWEEP_KEYS = ("preset", "seeds", "twins")
+Axes = dict[str, Annotated[tuple[AxisValue, ...], Field(min_length=1)]]
+"""Dotted trial setting → the values of this axis."""
+ArmName = Annotated[str, Field(min_length=1)]
+Arms = dict[ArmName, Annotated[dict[str, AxisValue], Field(min_length=1)]]
+"""Name → dotted trial settings that are set together; all arms of one mapping are one more axis."""
+
+
+class Branch(Config):
+    """What holds only for some of the points that the top of a definition spans."""
+
+    condition: dict[str, AxisValue] = Field(alias="if", min_length=1)
+    """Dotted trial setting → the value, or the list of values, that a point must have; all of them."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    axes: Axes = Field(default_factory=dict)
+    arms: Arms = Field(default_factory=dict)
+
+    def matches(self, settings: Settings) -> bool:
+        """Whether a trial with these settings fulfils the condition; defaults count like settings that are written."""
+        return all(effective(settings, key) in values for key, values in self.wanted().items())
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.condition.items())
+
+    def wanted(self) -> dict[str, tuple[Any, ...]]:
+        """The condition, each key with all the values it may have."""
+        return {key: tuple(v) if isinstance(v, list) else (v,) for key, v in self.condition.items()}
+
+
+class Contrast(Config):
+    """Two named arms to be compared beside each arm and its twin."""
+
+    arm: ArmName
+    against: ArmName
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.arm == self.against:
+            raise ValueError(f"against: {self.against!r} is the arm itself")
+        return self
 
 
 class SweepDefinition(Config):
-    """A named sweep: the axes of a grid over trial settings, replicated over seeds."""
+    """A named sweep: points of a space of trial settings, each an arm with its twin and controls, over seeds."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     description: str = ""
     preset: Preset = "smoke"
     settings: dict[str, Any] = Field(default_factory=dict)
     """Nested trial settings, over those of the preset."""
-    axes: dict[str, Annotated[tuple[AxisValue, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    """Dotted trial setting → the values of this axis."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    axes: Axes = Field(default_factory=dict)
+    arms: Arms = Field(default_factory=dict)
+    when: tuple[Branch, ...] = ()
+    """Settings, axes and arms for a part of the points only."""
+    controls: tuple[Control, ...] = ()
+    """For each arm that looks at intensity, the same arm with each of these tracks in place of the source's."""
+    contrasts: dict[str, Contrast] = Field(default_factory=dict)
+    """Name → further planned comparison, made within a branch and at equal values of all other axes."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     twins: bool = True
     """Add the twin of each arm."""
 
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where `1e-4` is text: here it is a number, as everyone who types it means."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _read_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        repeated = {control for control in self.controls if self.controls.count(control) > 1}
+        if repeated:
+            raise ValueError(f"controls: {min(repeated)!r} is named twice")
+        return self
 
 
 def definition_names() -> list[str]:
@@ -72,10 +117,13 @@ def definition_names() -> list[str]:
     return sorted(path.stem for path in DEFINITIONS.glob("*.yaml"))
 
 
-def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDefinition:
+def load_definition(name_or_path: str, overrides: Sequence[str] = ()) -> SweepDefinition:
     """Read a shipped definition by name, or any YAML file by path, and apply `key=value` overrides.
 
-    Raises BadInputError for a name that does not exist, YAML that is none, and keys or values that are refused.
+    A branch that asks for a value which an override takes away goes with it, and so do the contrasts of its arms.
+
+    Raises BadInputError for a name that does not exist, YAML that is none, and keys or values that are refused. What
+    the settings make of each trial is checked where the definition is spread out, in `sweeps.space`.
     """
     path = DEFINITIONS / f"{name_or_path}.yaml"
     if not path.exists():
@@ -83,148 +131,90 @@ def load_definition(name_or_path: str, overrides: Iterable[str] = ()) -> SweepDe
     if not path.is_file():
         raise BadInputError(f"no sweep {name_or_path!r}: not one of {', '.join(definition_names())}, and no such file")
     try:
-        content = _read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise BadInputError(f"{path}: not YAML that can be read ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise BadInputError(f"{path}: a sweep definition is a mapping, this is a {type(content).__name__}")
-    for part in ("settings", "axes"):
-        if not isinstance(content.setdefault(part, {}), dict):
-            raise BadInputError(f"{path}: {part} must be a mapping, got {content[part]!r}")
-    for key in [*_leaves(content["settings"]), *map(str, content["axes"])]:
-        _check_key(key, where=str(path))
-    content = apply_overrides(content, overrides)
-    for key in content["axes"]:
-        if _get(content["settings"], key) is not None:
-            raise BadInputError(f"{key}: is an axis and a fixed setting at once; change it with -o axes.{key}=[…]")
-    return checked(SweepDefinition, content, where=str(path))
+    _check_keys(checked(SweepDefinition, content, where=str(path)), where=str(path))
+    definition = checked(SweepDefinition, apply_overrides(content, overrides), where=str(path))
+    _check_keys(definition, where=str(path))
+    return _without_lost_branches(definition, overridden(overrides))
+
+
+def _check_keys(definition: SweepDefinition, *, where: str) -> None:
+    for part in (definition, *definition.when):
+        bundles = [key for arm in part.arms.values() for key in arm]
+        for key in [*leaves(part.settings), *part.axes, *bundles]:
+            check_key(key, where=where)
+    for branch in definition.when:
+        for key in branch.condition:
+            check_key(key, where=f"{where}: when")
+
+
+def _without_lost_branches(definition: SweepDefinition, keys: set[str]) -> SweepDefinition:
+    def is_lost(branch: Branch) -> bool:
+        for key in keys & set(branch.condition):
+            left = definition.axes.get(key, (effective(definition.settings, key),))
+            if not any(value in branch.wanted()[key] for value in left):
+                return True
+        return False
+
+    kept = tuple(branch for branch in definition.when if not is_lost(branch))
+
+    def has(branches: tuple[Branch, ...], contrast: Contrast) -> bool:
+        return any({contrast.arm, contrast.against} <= set(part.arms) for part in (definition, *branches))
+
+    contrasts = {
+        name: contrast
+        for name, contrast in definition.contrasts.items()
+        if has(kept, contrast) or not has(definition.when, contrast)
+    }
+    return definition.model_copy(update={"when": kept, "contrasts": contrasts})
 
 
 def accept_corpora(definition: SweepDefinition, *, quarantined: bool, incomplete: bool) -> SweepDefinition:
     """The definition with every corpus it names accepted although files are set aside, or counts are not published."""
     accepted = {"allow_quarantined": quarantined, "allow_incomplete": incomplete}
-    settings = copy.deepcopy(definition.settings)
-    for key in ("corpus", "pretraining_audio.corpus", "intensity.fit"):
-        for name, allowed in accepted.items():
-            if allowed and _get(settings, key) is not None:
-                _set(settings, f"{key}.{name}", True)
-    return definition.model_copy(update={"settings": settings})
+    changes = {f"{corpus}.{name}": True for corpus in CORPORA for name, allowed in accepted.items() if allowed}
+
+    def accepting(settings: Settings, besides: Settings) -> Settings:
+        changed = merge(settings, {})
+        for key, value in changes.items():
+            corpus = key.rpartition(".")[0]
+            if get(settings, corpus) is not None and get(besides, corpus) is None:
+                put(changed, key, value)
+        return changed
+
+    when = tuple(
+        branch.model_copy(update={"settings": accepting(branch.settings, definition.settings)})
+        for branch in definition.when
+    )
+    return definition.model_copy(update={"settings": accepting(definition.settings, {}), "when": when})
 
 
-def trial_config(definition: SweepDefinition, point: Mapping[str, Any]) -> TrialConfig:
-    """The config of one point: defaults < preset < the definition's settings < the point (dotted keys).
+def trial_config(definition: SweepDefinition, point: Mapping[str, Any], *, where: str = "") -> TrialConfig:
+    """The config of one point: defaults < preset < preset of its upstream < the definition's settings < the point.
+
+    Args:
+        definition: its axes, arms and branches are not looked at.
+        point: dotted trial settings.
+        where: which point it is, for the message.
 
     Raises BadInputError naming the setting, the value and the bound.
     """
-    settings = _merge(PRESETS[definition.preset], definition.settings)
+    settings = laid_out(definition, point)
+    return checked(TrialConfig, settings, where=f"sweep {definition.name}{where}")
+
+
+def laid_out(definition: SweepDefinition, point: Mapping[str, Any]) -> Settings:
+    """The nested settings of one point, preset included, not checked."""
+    own = merge(definition.settings, {})
     for key, value in point.items():
-        _set(settings, key, value)
-    return checked(TrialConfig, settings, where=f"sweep {definition.name}")
-
-
-def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
-    """The content of a definition with `key=value` overrides applied; BadInputError for keys that do not exist."""
-    changed = copy.deepcopy(content)
-    # A corpus's name goes first: naming another corpus drops what was said of the old one.
-    for key, value in sorted(map(_split, overrides), key=lambda pair: not pair[0].endswith(".name")):
-        if key in SWEEP_KEYS:
-            changed[key] = value
-        elif key.startswith("axes."):
-            axis = key.removeprefix("axes.")
-            _check_key(axis, where=f"-o {key}")
-            changed["axes"][axis] = value if isinstance(value, list) else [value]
-        else:
-            _check_key(key, where="-o")
-            owner, _, field = key.rpartition(".")
-            if field == "name" and _field_type(owner) is CorpusConfig:
-                _set(changed["settings"], owner, {})
-            _set(changed["settings"], key, value)
-    return changed
-
-
-def _split(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise BadInputError(f"-o {override}: expected key=value")
-    try:
-        return key.strip(), _read_yaml(text)
-    except yaml.YAMLError as error:
-        raise BadInputError(f"-o {override}: the value is not YAML ({str(error).splitlines()[0]})") from error
-
-
-def known_keys(model: type[BaseModel] = TrialConfig, prefix: str = "") -> list[str]:
-    """Every dotted setting of a trial."""
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        nested = _nested_model(field.annotation)
-        if nested:
-            keys += known_keys(nested, f"{prefix}{name}.")
-    return keys
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def _field_type(key: str) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = TrialConfig
-    for part in key.split("."):
-        field = model.model_fields.get(part) if model else None
-        model = _nested_model(field.annotation) if field else None
-    return model
-
-
-def _check_key(key: str, *, where: str) -> None:
-    if key in SET_ELSEWHERE:
-        raise BadInputError(f"{where}: {key!r} is set by {SET_ELSEWHERE[key]}")
-    known = [*known_keys(), *SWEEP_KEYS] if where == "-o" else known_keys()
-    if key not in known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-        raise BadInputError(f"{where}: unknown setting {key!r}; the nearest is {near[0]!r}")
-
-
-def _leaves(settings: Settings, prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in settings.items():
-        keys += _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + str(name)]
-    return keys
-
-
-def _get(settings: Settings, key: str) -> Any:
-    value: Any = settings
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _set(settings: Settings, key: str, value: Any) -> None:
-    *owners, last = key.split(".")
-    for part in owners:
-        if not isinstance(settings.get(part), dict):
-            settings[part] = {}
-        settings = settings[part]
-    settings[last] = value
-
-
-def _merge(low: Settings, high: Settings) -> Settings:
-    merged = copy.deepcopy(low)
-    for name, value in high.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = _merge(merged[name], value) if both else copy.deepcopy(value)
-    return merged
-
-
-def checked(model: type[Checked], content: Settings, *, where: str) -> Checked:
-    """The config that `content` means; BadInputError naming the setting, the bound and the value otherwise."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        given = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"{where}: {place + ': ' if place else ''}{message}{given}") from error
+        put(own, key, value)
+    upstream = effective(own, "upstream")
+    if upstream not in get_args(UpstreamName):
+        # Refused, with the names that exist, when the config is made.
+        return own
+    shared, of_upstream = preset_settings(definition.preset, upstream)
+    return merge(merge(shared, of_upstream), own)

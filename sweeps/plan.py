@@ -1,31 +1,38 @@
-"""The deduplicated list of trials a definition expands to, twins included."""
+"""The deduplicated list of trials a definition expands to, twins and controls included, and what it compares."""
 
 from __future__ import annotations
 
-__all__ = ["Plan", "PlannedTrial", "make_plan"]
+__all__ = ["Plan", "PlannedContrast", "PlannedTrial", "make_plan"]
 
-import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.config import TrialConfig
 from core.errors import BadInputError
 from core.progress import Progress, silent
 from core.provenance import now
 from core.records import Record, read_record
-from core.resolve import Corpora, key_content, resolve, twin_of
+from core.relevance import unused_settings
+from core.resolve import Corpora, key_content, resolve
 from core.store import Workspace, write_atomically
 from core.trial import arm_name, identify, unfinished_record
-from sweeps.definition import SweepDefinition, trial_config
+from sweeps.definition import SweepDefinition
+from sweeps.settings import get
+from sweeps.space import Role, contrast_pairs, family, points
 
-PLAN_SCHEMA = 1
+PLAN_SCHEMA = 2
+NAMED = {
+    "upstream", "masking.policy", "masking.ratio", "masking.span", "masking.temperature", "intensity.control",
+    "score.added_to_input", "score.head",
+}  # fmt: skip
+"""Settings that the arm's own name says."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """One trial of the plan. `axes` holds the dotted axis settings that mean something for it."""
+    """One trial of the plan."""
 
     trial_key: str
     arm: str
@@ -33,6 +40,10 @@ class PlannedTrial:
     twin_key: str | None
     seed: int
     axes: dict[str, Any]
+    """Dotted setting → value, of those that the sweep varies and that mean something for this trial."""
+    control: Literal["none", "loudness", "shuffled", "inverse"]
+    """The track a control arm has in place of the source's."""
+    upstream: str
     settings: dict[str, Any]
     """What the trial key is a hash of."""
     upstreams: int
@@ -43,11 +54,22 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedContrast:
+    """A comparison beside that of an arm with its twin: with a control arm, or one that the definition names."""
+
+    kind: Literal["control", "contrast"]
+    name: str
+    arm_key: str
+    against_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A definition and the trials it means, in the order they are to run."""
+    """A definition, the trials it means in the order they are to run, and what is compared besides twins."""
 
     definition: SweepDefinition
     trials: tuple[PlannedTrial, ...]
+    contrasts: tuple[PlannedContrast, ...] = ()
 
     def open_trials(self, workspace: Workspace) -> tuple[PlannedTrial, ...]:
         """The trials that have no complete record yet."""
@@ -69,14 +91,17 @@ class Plan:
                 "twin_key": trial.twin_key,
                 "seed": trial.seed,
                 "axes": trial.axes,
+                "control": trial.control,
+                "upstream": trial.upstream,
             }
             for trial in self.trials
         ]
         content = {
             "schema_version": PLAN_SCHEMA,
             "sweep": self.definition.name,
-            "definition": self.definition.model_dump(mode="json"),
+            "definition": self.definition.model_dump(mode="json", by_alias=True),
             "trials": trials,
+            "contrasts": [asdict(contrast) for contrast in self.contrasts],
         }
         write_atomically(path, json.dumps(content, indent=1).encode())
         return path
@@ -85,29 +110,36 @@ class Plan:
 def make_plan(
     definition: SweepDefinition, workspace: Workspace, *, compute: dict[str, Any], progress: Progress = silent
 ) -> Plan:
-    """Expand the grid over its seeds, add twins, and keep identical trials once.
+    """Spread a definition out over its seeds, add twins and controls, and keep identical trials once.
 
     Args:
-        definition: axes, seeds, settings.
+        definition: axes, arms, branches, seeds, settings.
         compute: settings that the command line fixes for all trials (`compute.device`, `compute.threads`).
 
     A trial that two points share (a twin is shared by all temperatures) stands at its first place, directly after the
     first arm that needs it, so that pairs finish together. Raises BadInputError for settings that are refused, and
     CorpusError or LeakageError for corpora that are.
     """
+    spread = points(definition, compute)
     trials: dict[str, PlannedTrial] = {}
     corpora: dict[str, Corpora] = {}
-    names = list(definition.axes)
-    for values in itertools.product(*definition.axes.values()):
-        axes = dict(zip(names, values, strict=True))
+    arm_keys: dict[int, str] = {}
+    contrasts: list[PlannedContrast] = []
+    for point in spread:
         for seed in definition.seeds:
-            config = trial_config(definition, {**compute, **axes, "seed": seed})
+            config = point.config.model_copy(update={"seed": seed})
             known = _resolved(config, corpora, workspace, progress)
-            twin = twin_of(config) if definition.twins else None
-            for member in filter(None, (config, twin)):
-                planned = _planned(member, known, axes, twins=definition.twins)
+            members = {
+                role: _planned(member, known, point.varied, twins=definition.twins)
+                for role, member in family(config, definition)
+            }
+            for planned in members.values():
                 trials.setdefault(planned.trial_key, planned)
-    plan = Plan(definition=definition, trials=tuple(trials.values()))
+            contrasts += _against_controls(members)
+            arm_keys[id(point)] = members["arm"].arm_key
+    for name, arm, against in contrast_pairs(definition, spread):
+        contrasts.append(_contrast(definition, name, arm_keys[id(arm)], arm_keys[id(against)]))
+    plan = Plan(definition=definition, trials=tuple(trials.values()), contrasts=tuple(dict.fromkeys(contrasts)))
     _check_names(plan)
     return plan
 
@@ -121,20 +153,19 @@ def _resolved(config: TrialConfig, seen: dict[str, Corpora], workspace: Workspac
     return seen[key]
 
 
-def _planned(config: TrialConfig, corpora: Corpora, axes: dict[str, Any], *, twins: bool) -> PlannedTrial:
-    named = {"masking.policy", "masking.ratio", "masking.span", "masking.temperature", "intensity.control"}
-    unused = {"masking.temperature", "intensity.control"} if config.masking.policy == "random" else set()
-    own = {name: value for name, value in axes.items() if name not in unused}
-    extra = " ".join(f"{name}={value}" for name, value in own.items() if name not in named)
-    named_arm = f"{arm_name(config)} {extra}".strip()
-    identity = identify(config, corpora, arm=named_arm)
+def _planned(config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, twins: bool) -> PlannedTrial:
+    axes = _axes(config, varied)
+    extra = " ".join(f"{key}={value}" for key, value in axes.items() if key not in NAMED)
+    identity = identify(config, corpora, arm=f"{arm_name(config)} {extra}".strip())
     return PlannedTrial(
         trial_key=identity.trial_key,
         arm=identity.arm,
         arm_key=identity.arm_key,
         twin_key=identity.twin_key if twins else None,
         seed=config.seed,
-        axes=own,
+        axes=axes,
+        control=config.intensity.control,
+        upstream=config.upstream,
         settings=key_content(config, corpora),
         upstreams=len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1,
         config=config,
@@ -142,8 +173,38 @@ def _planned(config: TrialConfig, corpora: Corpora, axes: dict[str, Any], *, twi
     )
 
 
+def _axes(config: TrialConfig, varied: tuple[str, ...]) -> dict[str, Any]:
+    content, unused = config.model_dump(mode="json"), unused_settings(config)
+    keys = [key for key in varied if not any(f"{key}.".startswith(f"{prefix}.") for prefix in unused)]
+    if config.intensity.control != "none" and "intensity.control" not in keys:
+        keys.append("intensity.control")
+    return {key: get(content, key) for key in keys}
+
+
+def _against_controls(members: dict[Role, PlannedTrial]) -> list[PlannedContrast]:
+    return [
+        PlannedContrast(
+            kind="control", name=role, arm_key=members["arm"].arm_key, against_key=members[role].arm_key
+        )
+        for role in members
+        if role not in ("arm", "twin")
+    ]
+
+
+def _contrast(definition: SweepDefinition, name: str, arm_key: str, against_key: str) -> PlannedContrast:
+    if arm_key == against_key:
+        contrast = definition.contrasts[name]
+        raise BadInputError(
+            f"sweep {definition.name}: contrast {name!r}: {contrast.arm!r} and {contrast.against!r} are the same trials"
+        )
+    return PlannedContrast(kind="contrast", name=name, arm_key=arm_key, against_key=against_key)
+
+
 def _check_names(plan: Plan) -> None:
     arms: dict[str, str] = {}
     for trial in plan.trials:
         if arms.setdefault(trial.arm, trial.arm_key) != trial.arm_key:
-            raise BadInputError(f"sweep {plan.definition.name}: two different arms are both called {trial.arm!r}")
+            raise BadInputError(
+                f"sweep {plan.definition.name}: two different arms are both called {trial.arm!r}; make what tells them "
+                "apart an axis, or a part of named arms"
+            )

@@ -29,7 +29,11 @@ SILENCE_PEAK = 3e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One utterance as the corpus lists it, before its audio has been looked at."""
+    """One utterance as the corpus lists it, before its audio has been looked at.
+
+    `speaker` is empty where the corpus does not say who speaks: such an utterance cannot be kept out of the test part
+    by speaker, and goes into the ledger (ours).
+    """
 
     utterance: str
     path: Path
@@ -49,13 +53,14 @@ class Candidate:
 class Listing:
     """What a corpus folder holds, going by names and label files alone.
 
-    `classes`: in order; a candidate with another label is unlabelled. `known`: quirks of the published corpus, as
-    utterance → reason. `incomplete`: how the listed counts differ from the published ones.
+    `classes`: in order; a candidate with another label is unlabelled. None for a corpus without classes: there all
+    labels are empty and nobody is unlabelled. `known`: quirks of the published corpus, as utterance → reason.
+    `incomplete`: how the listed counts differ from the published ones.
     """
 
     corpus: str
     part: str = "main"
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
     candidates: tuple[Candidate, ...]
     known: Mapping[str, Reason] = field(default_factory=dict)
     incomplete: str | None = None
@@ -90,7 +95,7 @@ def check_files(listing: Listing, workspace: Workspace, *, progress: Progress) -
     return Manifest(
         corpus=listing.corpus,
         part=listing.part,
-        classes=listing.classes,
+        classes=listing.classes or (),
         utterances=tuple(utterances),
         ledger=tuple(ledger),
         incomplete=listing.incomplete,
@@ -131,8 +136,10 @@ def _findings(listing: Listing, workspace: Workspace, progress: Progress) -> Ite
     progress(what, len(candidates), len(candidates))
 
 
-def _look(candidate: Candidate, classes: tuple[str, ...], recalled: dict[str, _Finding]) -> _Finding:
-    if candidate.label not in classes:
+def _look(candidate: Candidate, classes: tuple[str, ...] | None, recalled: dict[str, _Finding]) -> _Finding:
+    if not candidate.speaker:
+        return _Finding(reason="unknown-speaker", detail="the corpus does not say who speaks")
+    if classes is not None and candidate.label not in classes:
         what = f"label {candidate.label!r} is none of {', '.join(classes)}" if candidate.label else "no label"
         return _Finding(reason="unlabelled", detail=what)
     try:

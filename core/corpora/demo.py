@@ -11,10 +11,11 @@ from pathlib import Path
 
 from core.config import CorpusConfig
 from core.corpora.checks import Listing
+from core.corpora.choices import refuse_choices
 from core.corpora.demo_render import PLANTED_FILE, render
 from core.corpora.demo_script import write_script
 from core.corpora.espeak import espeak_version
-from core.corpora.iemocap import CLASSES, read_sessions
+from core.corpora.iemocap import CLASSES, labelled, read_turns
 from core.errors import BadInputError
 from core.store import Workspace
 
@@ -41,11 +42,12 @@ def list_demo(config: CorpusConfig, workspace: Workspace) -> Listing:
 
     Raises MissingDependencyError when espeak-ng (`emsweep[demo]`) is not installed.
     """
+    refuse_choices(config)
     return Listing(
         corpus="demo",
         part=config.part,
         classes=CLASSES,
-        candidates=read_sessions(_rendered(config, workspace)),
+        candidates=labelled(read_turns(_rendered(config, workspace)), "merged-4"),
     )
 
 

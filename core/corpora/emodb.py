@@ -9,6 +9,8 @@ from pathlib import Path
 
 from core.config import CorpusConfig
 from core.corpora.checks import Candidate, Listing
+from core.corpora.choices import refuse_choices
+from core.corpora.recordings import find_recordings
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -36,10 +38,10 @@ def list_emodb(config: CorpusConfig, workspace: Workspace) -> Listing:
     there is no file, and for a name of another shape.
     """
     del workspace
+    refuse_choices(config)
     assert config.root is not None
     root = config.root.absolute()
-    files = sorted(path for path in root.glob("wav/*") if path.suffix.lower() in (".wav", ".flac"))
-    candidates = tuple(_read_name(path) for path in files if not path.name.startswith("."))
+    candidates = tuple(_read_name(path) for path in find_recordings(root, "wav/*"))
     if not candidates:
         raise CorpusError(f"{root}: no EmoDB here; expected wav/03a01Wa.wav and so on")
     known = {candidate.utterance for candidate in candidates if candidate.label not in CLASSES}

@@ -1,82 +1,108 @@
-"""IEMOCAP (Busso et al. 2008) as the field uses it: the 5,531 utterances of four classes, excitement counted as
-happiness. On-disk format and counts: Session{1..5}/dialog/EmoEvaluation, …/transcriptions, …/sentences/wav.
+"""IEMOCAP (Busso et al. 2008): the label sets and subsets the field uses. On-disk format and counts: Session{1..5}/
+dialog/EmoEvaluation, …/transcriptions, …/sentences/wav.
 """
 
 from __future__ import annotations
 
-__all__ = ["CLASSES", "PUBLISHED", "list_iemocap", "read_sessions"]
+__all__ = ["CLASSES", "LABEL_SETS", "SUBSETS", "labelled", "list_iemocap", "read_turns"]
 
 import re
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from core.config import CorpusConfig
+from core.config import CorpusConfig, LabelSet
 from core.corpora.checks import Candidate, Listing
+from core.corpora.choices import refuse_choices
+from core.corpora.iemocap_counts import CLASSES, MERGED, PER_TAG, Tally
+from core.corpora.recordings import recording_of
+from core.corpora.text import read_lines
 from core.errors import CorpusError
 from core.store import Workspace
 
-CLASSES = ("ang", "hap", "neu", "sad")
-
-PUBLISHED: Mapping[str, tuple[int, int, int, int]] = {
-    "Session1": (229, 278, 384, 194),
-    "Session2": (137, 327, 362, 197),
-    "Session3": (240, 286, 320, 305),
-    "Session4": (327, 303, 258, 143),
-    "Session5": (170, 442, 384, 245),
+LABEL_SETS: Mapping[LabelSet, Mapping[str, str]] = {
+    "merged-4": MERGED,
+    "plain-4": {"ang": "ang", "hap": "hap", "neu": "neu", "sad": "sad"},
+    "excited-5": {"ang": "ang", "exc": "exc", "hap": "hap", "neu": "neu", "sad": "sad"},
+    "frustrated-5": {**MERGED, "fru": "fru"},
+    "dimensions": dict.fromkeys(PER_TAG, ""),
 }
-"""Utterances per session, in the order of CLASSES (`hap` holds `exc`)."""
+"""Label set → majority tag → class; turns with another tag are not part of the set. The first is the usual one."""
 
-_CLASS_OF = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
-_TAGS = frozenset({*_CLASS_OF, "xxx", "fru", "sur", "fea", "oth", "dis"})
+SUBSETS: Mapping[str, str] = {"improvised": "impro", "scripted": "script"}
+"""Subset → how the names of its dialogs go on after the first speaker."""
+
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _LINE = re.compile(
     rf"\[{_NUMBER} - {_NUMBER}\]\t(?P<turn>\S+)\t(?P<tag>\S+)\t"
     rf"\[(?P<v>{_NUMBER}), (?P<a>{_NUMBER}), (?P<d>{_NUMBER})\]"
 )
-_TURN = re.compile(r"(?P<dialog>Ses(?P<session>\d\d)[FM]_\w+)_(?P<gender>[FM])\w*")
+_TURN = re.compile(r"(?P<dialog>Ses(?P<session>\d\d)[FM]_(?:impro|script)\w+)_(?P<gender>[FM])\w*")
 _SAID = re.compile(r"(?P<turn>Ses\d\d[FM]_\S+) \[[^\]]*\]: ?(?P<words>.*)")
 
 
 def list_iemocap(config: CorpusConfig, workspace: Workspace) -> Listing:
-    """The four-class utterances in the label files below `config.root`.
+    """The turns of a label set (`merged-4`: four classes, 5,531 turns) and subset below `config.root`.
 
-    Raises CorpusError for a folder that is not IEMOCAP, a label line that cannot be read, and counts other than the
-    published ones (per session and class) unless `config.allow_incomplete`.
+    `dimensions` are all 10,039 turns, without classes. Raises CorpusError for a folder that is not IEMOCAP, a label
+    line that cannot be read, and counts of the whole tree other than the published ones (whatever of them the label set
+    depends on; none are published by subset) unless `config.allow_incomplete`.
     """
     del workspace
+    refuse_choices(config, subsets=SUBSETS, labels=LABEL_SETS)
     assert config.root is not None
-    root = config.root.absolute()
-    candidates = read_sessions(root)
+    root, label_set = config.root.absolute(), config.labels or "merged-4"
+    turns = read_turns(root)
+    candidates = labelled(turns, label_set)
     if not candidates:
         raise CorpusError(
             f"{root}: no IEMOCAP here; expected Session1/dialog/EmoEvaluation/*.txt and "
             "Session1/sentences/wav/<dialog>/<turn>.wav, and so on to Session5"
         )
-    counts = Counter((candidate.session, candidate.label) for candidate in candidates)
-    differences = _differences(counts)
-    if differences and not config.allow_incomplete:
-        header = f"{root}: {len(candidates)} utterances, not IEMOCAP's 5531; --allow-incomplete accepts that"
-        raise CorpusError("\n".join([header, *_comparison(counts)]))
-    incomplete = f"{len(candidates)} of 5531 utterances ({'; '.join(differences)})" if differences else None
-    return Listing(corpus="iemocap", classes=CLASSES, candidates=candidates, incomplete=incomplete)
+    tally = Tally(turns, label_set)
+    short = tally.differences()
+    published = sum(PER_TAG[tag] for tag in LABEL_SETS[label_set])
+    if short and not config.allow_incomplete:
+        header = f"{root}: {len(candidates)} utterances, not IEMOCAP's {published}; --allow-incomplete accepts that"
+        raise CorpusError("\n".join([header, *tally.comparison()]))
+    return Listing(
+        corpus="iemocap",
+        classes=None if label_set == "dimensions" else tuple(sorted({*LABEL_SETS[label_set].values()})),
+        candidates=_of_subset(candidates, config.subset, root=root),
+        incomplete=f"{len(candidates)} of {published} utterances ({'; '.join(short)})" if short else None,
+    )
 
 
-def read_sessions(root: Path) -> tuple[Candidate, ...]:
-    """All four-class turns in `Session*/dialog/EmoEvaluation/Ses*.txt`, with their transcripts where there are any."""
+def labelled(turns: tuple[Candidate, ...], label_set: LabelSet) -> tuple[Candidate, ...]:
+    """The turns of a label set, with its classes in place of their majority tags."""
+    class_of = LABEL_SETS[label_set]
+    return tuple(replace(turn, label=class_of[turn.label]) for turn in turns if turn.label in class_of)
+
+
+def _of_subset(turns: tuple[Candidate, ...], subset: str | None, *, root: Path) -> tuple[Candidate, ...]:
+    if subset is None:
+        return turns
+    kept = tuple(turn for turn in turns if turn.utterance.split("_")[1].startswith(SUBSETS[subset]))
+    if not kept:
+        raise CorpusError(f"{root}: none of its {len(turns)} utterances is {subset}")
+    return kept
+
+
+def read_turns(root: Path) -> tuple[Candidate, ...]:
+    """All turns in `Session*/dialog/EmoEvaluation/Ses*.txt`, labelled with their majority tags; with transcripts where
+    there are any.
+    """
     found: list[Candidate] = []
     for labels in sorted(root.glob("Session*/dialog/EmoEvaluation/Ses*.txt")):
         session = labels.parents[2]
         said = _transcripts(session / "dialog" / "transcriptions" / labels.name)
-        for number, line in enumerate(_lines(labels), start=1):
+        for number, line in enumerate(read_lines(labels), start=1):
             if line.startswith("["):
-                candidate = _read_line(line, place=f"{labels}:{number}", session=session, said=said)
-                found += [candidate] if candidate else []
+                found.append(_read_line(line, place=f"{labels}:{number}", session=session, said=said))
     return tuple(found)
 
 
-def _read_line(line: str, *, place: str, session: Path, said: Mapping[str, str]) -> Candidate | None:
-    """One label line: None for a turn whose majority label is none of the four classes."""
+def _read_line(line: str, *, place: str, session: Path, said: Mapping[str, str]) -> Candidate:
     match = _LINE.fullmatch(line.rstrip())
     if match is None:
         raise CorpusError(f"{place}: not '[start - end] TAB turn TAB label TAB [v, a, d]': {line.strip()!r}")
@@ -84,16 +110,14 @@ def _read_line(line: str, *, place: str, session: Path, said: Mapping[str, str])
     name = _TURN.fullmatch(turn)
     if name is None or f"Session{int(name['session'])}" != session.name:
         raise CorpusError(f"{place}: {turn!r} is not the name of a turn of {session.name}")
-    if tag not in _TAGS:
-        raise CorpusError(f"{place}: label {tag!r} is none of {', '.join(sorted(_TAGS))}")
-    if tag not in _CLASS_OF:
-        return None
+    if tag not in PER_TAG:
+        raise CorpusError(f"{place}: label {tag!r} is none of {', '.join(PER_TAG)}")
     return Candidate(
         utterance=turn,
-        path=_audio_path(session / "sentences" / "wav" / name["dialog"] / turn),
+        path=recording_of(session / "sentences" / "wav" / name["dialog"] / turn),
         speaker=f"Ses{name['session']}{name['gender']}",
         session=session.name,
-        label=_CLASS_OF[tag],
+        label=tag,
         transcript=said.get(turn),
         valence=float(match["v"]),
         activation=float(match["a"]),
@@ -101,39 +125,9 @@ def _read_line(line: str, *, place: str, session: Path, said: Mapping[str, str])
     )
 
 
-def _audio_path(stem: Path) -> Path:
-    flac = stem.with_name(stem.name + ".flac")
-    return flac if flac.exists() else stem.with_name(stem.name + ".wav")
-
-
 def _transcripts(path: Path) -> dict[str, str]:
     """Turn → words. Lines of other shapes (the distribution has stray ones) belong to no turn."""
     if not path.exists():
         return {}
-    said = (_SAID.fullmatch(line.rstrip()) for line in _lines(path))
+    said = (_SAID.fullmatch(line.rstrip()) for line in read_lines(path))
     return {match["turn"]: match["words"].strip() for match in said if match}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: not UTF-8 text (byte {error.start})") from error
-
-
-def _differences(counts: Mapping[tuple[str, str], int]) -> list[str]:
-    sessions = sorted({*PUBLISHED, *(session for session, _ in counts)})
-    expected = {(s, c): n for s, row in PUBLISHED.items() for c, n in zip(CLASSES, row, strict=True)}
-    cells = [(session, label) for session in sessions for label in CLASSES]
-    pairs = [(cell, counts.get(cell, 0), expected.get(cell, 0)) for cell in cells]
-    return [f"{session} {label} {have} of {want}" for (session, label), have, want in pairs if have != want]
-
-
-def _comparison(counts: Mapping[tuple[str, str], int]) -> list[str]:
-    rows = [f"{'found/published':<16}" + "".join(f"{label:>10}" for label in CLASSES) + f"{'all':>12}"]
-    for session in sorted({*PUBLISHED, *(session for session, _ in counts)}):
-        have = [counts.get((session, label), 0) for label in CLASSES]
-        want = PUBLISHED.get(session, (0, 0, 0, 0))
-        cells = [f"{h}/{w}" for h, w in zip(have, want, strict=True)]
-        rows.append(f"{session:<16}" + "".join(f"{cell:>10}" for cell in cells) + f"{f'{sum(have)}/{sum(want)}':>12}")
-    return rows

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from core.config import CorpusConfig
-from core.corpora import demo, emodb, iemocap, ravdess, table
+from core.config import CorpusConfig, CorpusName
+from core.corpora import crema_d, demo, emodb, esd, iemocap, librispeech, msp_podcast, ravdess, table
 from core.corpora.checks import Listing, check_files
 from core.corpora.folds import Folds
 from core.corpora.manifest import Manifest, Quarantined
@@ -18,11 +18,15 @@ from core.identity import Json
 from core.progress import Progress, silent
 from core.store import Workspace
 
-_CORPORA: Mapping[str, Callable[[CorpusConfig, Workspace], Listing]] = {
+_CORPORA: Mapping[CorpusName, Callable[[CorpusConfig, Workspace], Listing]] = {
     "demo": demo.list_demo,
     "iemocap": iemocap.list_iemocap,
     "ravdess": ravdess.list_ravdess,
     "emodb": emodb.list_emodb,
+    "esd": esd.list_esd,
+    "crema-d": crema_d.list_crema_d,
+    "msp-podcast": msp_podcast.list_msp_podcast,
+    "librispeech": librispeech.list_librispeech,
     "table": table.list_table,
 }
 
@@ -30,8 +34,9 @@ _CORPORA: Mapping[str, Callable[[CorpusConfig, Workspace], Listing]] = {
 def load_manifest(config: CorpusConfig, workspace: Workspace, *, progress: Progress = silent) -> Manifest:
     """The checked manifest of a corpus. Files that were checked before and have not changed are not decoded again.
 
-    Raises CorpusError when the folder is not that corpus, and MissingDependencyError when the demo corpus must be
-    rendered and espeak-ng is not installed. Files that cannot be used are no error here: see `check_launchable`.
+    Raises CorpusError when the folder is not that corpus or the corpus has no such subset or label set, and
+    MissingDependencyError when the demo corpus must be rendered and espeak-ng is not installed. Files that cannot be
+    used are no error here: see `check_launchable`.
     """
     listing = _CORPORA[config.name](config, workspace)
     return check_files(listing, workspace, progress=progress)
@@ -59,7 +64,7 @@ def summarise(manifest: Manifest, folds: Folds | None = None) -> dict[str, Json]
     """JSON-able account of a manifest: totals, then used and quarantined utterances per fold and class.
 
     A row's fold is the one whose test part holds the utterance's speaker (for quarantined ones too); null without
-    folds, or when none of that speaker's utterances is used.
+    folds, or when none of that speaker's utterances is used. Its class is empty in a corpus without classes.
     """
     unknown = sum(not entry.known for entry in manifest.ledger)
     return {
@@ -91,11 +96,12 @@ def _rows(manifest: Manifest, folds: Folds | None) -> list[Json]:
     for entry in manifest.ledger:
         aside.setdefault((fold_of.get(entry.speaker), entry.label), []).append(entry)
     names: list[str | None] = [*(fold.name for fold in folds.folds), None] if folds else [None]
-    extra = sorted({label for _, label in aside} - set(manifest.classes))
+    classes = manifest.classes or ("",)
+    extra = sorted({label for _, label in aside} - set(classes))
     return [
         {"fold": name, "class": label, "used": used[name, label], "quarantined": _reasons(aside.get((name, label), []))}
         for name in names
-        for label in (*manifest.classes, *extra)
+        for label in (*classes, *extra)
         if (name, label) in used or (name, label) in aside
     ]
 

@@ -11,29 +11,32 @@ from typing import Literal
 
 from core.identity import digest
 
-Reason = Literal["missing", "unreadable", "silent", "too-short", "duplicate", "unlabelled"]
+Reason = Literal["missing", "unreadable", "silent", "too-short", "duplicate", "unlabelled", "unknown-speaker"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One labelled recording, or the stretch `start`–`end` (seconds) of one."""
+    """One recording, or the stretch `start`–`end` (seconds) of one."""
 
     utterance: str
     path: Path
     speaker: str
     session: str
     label: str
+    """Its class; empty in a corpus without classes."""
     duration_s: float
     content: str
     """Hash of the decoded samples and their rate: the same for a WAV and its FLAC."""
     transcript: str | None = None
     activation: float | None = None
+    """This and the two below on the corpus's own scale (IEMOCAP: about 1–5, MSP-Podcast: 1–7)."""
     valence: float | None = None
     dominance: float | None = None
     start: float | None = None
     end: float | None = None
     level: str | None = None
-    """The intensity the corpus itself states (RAVDESS: normal, strong)."""
+    """The intensity the corpus itself states (RAVDESS: normal, strong; CREMA-D: low, medium, high); None where it
+    states none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,10 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A corpus as it will be used: utterances sorted by id, labels in a fixed class order, and the ledger."""
+    """A corpus as it will be used: utterances sorted by id, labels in a fixed class order, and the ledger.
+
+    `classes` is empty for a corpus, or a label set, without classes: audio only, or activation, valence and dominance.
+    """
 
     corpus: str
     part: str

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from core.config import CorpusConfig
 from core.corpora.checks import Candidate, Listing
+from core.corpora.choices import refuse_choices
 from core.corpora.manifest import Reason
+from core.corpora.recordings import find_recordings
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -33,10 +35,10 @@ def list_ravdess(config: CorpusConfig, workspace: Workspace) -> Listing:
     Raises CorpusError when there is none, and for a name that is not a RAVDESS code or lies in another actor's folder.
     """
     del workspace
+    refuse_choices(config)
     assert config.root is not None
     root = config.root.absolute()
-    files = sorted(path for path in root.glob("Actor_*/*") if path.suffix.lower() in (".wav", ".flac"))
-    listed = [_read_name(path) for path in files if not path.name.startswith(".")]
+    listed = [_read_name(path) for path in find_recordings(root, "Actor_*/*")]
     candidates = tuple(candidate for candidate in listed if candidate)
     if not candidates:
         raise CorpusError(f"{root}: no RAVDESS speech here; expected Actor_01/03-01-01-01-01-01-01.wav and so on")

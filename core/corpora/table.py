@@ -4,12 +4,13 @@ from __future__ import annotations
 
 __all__ = ["OPTIONAL", "REQUIRED", "list_table"]
 
-import csv
 import math
 from pathlib import Path
 
 from core.config import CorpusConfig
 from core.corpora.checks import Candidate, Listing
+from core.corpora.choices import refuse_choices
+from core.corpora.text import read_table
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -28,6 +29,7 @@ def list_table(config: CorpusConfig, workspace: Workspace) -> Listing:
     not a finite number.
     """
     del workspace
+    refuse_choices(config)
     assert config.root is not None
     file = config.root.absolute()
     rows = _read_rows(file)
@@ -42,12 +44,7 @@ def _read_rows(file: Path) -> list[tuple[int, list[str]]]:
     """Line number (of the row's end) and cells of each row that is not blank, header first."""
     if not file.is_file():
         raise CorpusError(f"{file}: no such table; expected a CSV file with the columns {', '.join(REQUIRED)}")
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{file}: not a CSV file in UTF-8 ({error})") from error
+    rows = read_table(file)
     if len(rows) < 2:
         raise CorpusError(f"{file}: no utterance; expected a row per utterance below the header")
     return rows

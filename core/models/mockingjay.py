@@ -12,15 +12,21 @@ import math
 import torch
 from torch import Tensor, nn
 
-from core.config import MockingjayConfig
+from core.config import MockingjayConfig, ScoreConfig
+from core.models.upstream import FrameBatch, Rebuilt, Upstream
 
 
-class Mockingjay(nn.Module):
-    """Linear input + sinusoidal positions → LayerNorm → post-LN Transformer layers; reconstruction head on top."""
+class Mockingjay(Upstream):
+    """Linear input + sinusoidal positions → LayerNorm → post-LN Transformer layers; reconstruction head on top.
 
-    def __init__(self, dims: int, config: MockingjayConfig) -> None:
+    With `score.added_to_input` and `score.head` the model of EMS as released (Liu & Ma 2024): the score is added to
+    every feature of its frame, and the same Transformer, run a second time on the hidden score alone (broadcast over
+    the features), rebuilds the score through a head of its own.
+    """
+
+    def __init__(self, dims: int, config: MockingjayConfig, score: ScoreConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.score = config, score
         width = dims * config.stack
         self.project = nn.Linear(width, config.hidden)
         self.norm = nn.LayerNorm(config.hidden)
@@ -31,13 +37,10 @@ class Mockingjay(nn.Module):
             )
             for _ in range(config.layers)
         )
-        self.head = nn.Sequential(
-            nn.Linear(config.hidden, config.hidden),
-            nn.GELU(),
-            nn.LayerNorm(config.hidden),
-            nn.Linear(config.hidden, width),
-        )
+        self.head = _head(config.hidden, width)
         self.apply(_initialise)
+        # Last, so that a twin without it starts from the same weights.
+        self.score_head = _head(config.hidden, width).apply(_initialise) if score.head else None
 
     def hidden_states(self, fbank_BTD: Tensor, lengths_B: Tensor) -> tuple[list[Tensor], Tensor]:
         """Embedding and each layer's output, (B, P, H) each, and which positions are padding, (B, P) bool."""
@@ -56,13 +59,30 @@ class Mockingjay(nn.Module):
             states.append(state_BPH)
         return states, padding_BP
 
-    def forward(self, fbank_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """Reconstructed features, (B, T, D), of (partly hidden) features (B, T, D) with valid lengths (B,)."""
-        states, _ = self.hidden_states(fbank_BTD, lengths_B)
-        rebuilt_BPW = self.head(states[-1])
-        batch, frames, dims = fbank_BTD.shape
-        rebuilt_BTD: Tensor = rebuilt_BPW.reshape(batch, -1, dims)[:, :frames]
+    def rebuild(self, batch: FrameBatch) -> Rebuilt:
+        """Reconstructed features, and with the second head the reconstructed score, whose target is the score."""
+        seen_BTD = batch.seen_BTD
+        if self.score.added_to_input:
+            seen_BTD = seen_BTD + batch.seen_score_BT[..., None]
+        features_BTD = self._decode(self.head, seen_BTD, batch.lengths_B)
+        if self.score_head is None:
+            return Rebuilt(features_BTD=features_BTD)
+        score_BTD = batch.seen_score_BT[..., None].expand_as(seen_BTD)
+        return Rebuilt(
+            features_BTD=features_BTD,
+            score_BTD=self._decode(self.score_head, score_BTD, batch.lengths_B),
+            score_target_BTD=batch.score_BT[..., None].expand_as(seen_BTD),
+        )
+
+    def _decode(self, head: nn.Module, seen_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        states, _ = self.hidden_states(seen_BTD, lengths_B)
+        batch, frames, dims = seen_BTD.shape
+        rebuilt_BTD: Tensor = head(states[-1]).reshape(batch, -1, dims)[:, :frames]
         return rebuilt_BTD
+
+
+def _head(hidden: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Linear(hidden, width))
 
 
 def _sinusoids(steps_P: Tensor, width: int) -> Tensor:

@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-__all__ = ["SharedInputs", "StageResult", "prepare", "run", "write_mask_example"]
+__all__ = ["SharedInputs", "StageResult", "prepare", "run", "write_examples"]
 
 import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from core.batches import Batches
-from core.config import TrialConfig
+from core.config import TrialConfig, UpstreamName
 from core.corpora.folds import Fold
 from core.embed import utterance_means
 from core.features import Features, make_features
+from core.heard import WHOLE, HeardPart, heard_parts
 from core.identity import Json, code_version, digest
 from core.intensity.tracks import make_track
 from core.masking import MaskAudit, draw_mask
-from core.models.mockingjay import Mockingjay
+from core.models.build import build_upstream
 from core.pretrain import pretrain, replay
 from core.probe import FoldIndex, ProbeResult, fit_probe
 from core.progress import LogMetrics, Progress
-from core.resolve import TRIAL_MODULES, Corpora
+from core.resolve import Corpora, meaningful_settings, trial_modules, upstream_modules
 from core.seeding import stream
 from core.store import Artifact, Workspace, write_atomically
+from core.validation import HeldOut, Quality
 
-MODEL_MODULES = ("core.models.mockingjay", "core.seeding")
-PRETRAIN_MODULES = (
-    *MODEL_MODULES,
-    "core.batches",
-    "core.bucketing",
-    "core.masking",
-    "core.pretrain",
-    "core.systems.ems",
-)
-EMBED_MODULES = (*MODEL_MODULES, "core.embed", "core.systems.ems")
+LOOP_MODULES = (
+    "core.batches", "core.bucketing", "core.masking", "core.pretrain", "core.seeding", "core.systems.ems",
+    "core.validation",
+)  # fmt: skip
+
+
+def _pretrain_modules(upstream: UpstreamName) -> tuple[str, ...]:
+    return (*upstream_modules(upstream), *LOOP_MODULES)
+
+
+def _embed_modules(upstream: UpstreamName) -> tuple[str, ...]:
+    return (*upstream_modules(upstream), "core.embed", "core.systems.ems")
+
+
 # What makes an artifact is the code imported now, whatever happens to its files while a long trial runs.
-for _modules in (PRETRAIN_MODULES, EMBED_MODULES, TRIAL_MODULES):
-    code_version(_modules)
-WHOLE = "all"
-"""Name of the one upstream that serves every fold."""
+for _name in get_args(UpstreamName):
+    for _modules in (_pretrain_modules(_name), _embed_modules(_name), trial_modules(_name)):
+        code_version(_modules)
+MASK_EXAMPLE = "mask_example.npz"
+RECONSTRUCTION = "reconstruction.npz"
+"""One utterance for the pictures in MLflow: what a trial's policy hides in it; what the upstream makes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,14 @@ class StageResult:
     audit: MaskAudit
     steps: int
     frames: int
+    train_loss: float
+    """Mean over upstreams of the last reported loss of the features."""
+    qualities: tuple[Quality, ...]
+    """How each upstream rebuilds its held-out speakers."""
+    held_out_speakers: int
+    """How many different ones, over all upstreams."""
+    reconstruction: Path
+    """The first upstream's example for the picture."""
     left_out: int
     """Utterances shorter than `min_frames`, over all upstreams."""
     seconds: float
@@ -90,29 +106,36 @@ def run(
 
     With `fold` as pre-training audio each fold gets an upstream of its own, which heard its train part only.
     """
-    audit, notes, means = MaskAudit(), [], []
-    for name, utterances in _pretraining_parts(config, corpora):
-        model_artifact = yield from _pretrain_stage(config, workspace, shared, utterances, log=_named(log, name))
-        notes.append(_pretraining_notes(model_artifact))
-        audit.add(MaskAudit.from_json(notes[-1]["audit"]))
-        means.append(_embed_stage(config, workspace, shared, model_artifact, progress=progress))
+    upstreams, means = [], []
+    parts = heard_parts(config, corpora.heard, corpora.folds)
+    for part in parts:
+        upstream = yield from _pretrain_stage(config, workspace, shared, part, log=_named(log, part.name))
+        upstreams.append(upstream)
+        means.append(_embed_stage(config, workspace, shared, upstream, progress=progress))
         yield
     began = time.monotonic()
     probe = _probe(config, corpora, shared, np.stack(means) if len(means) > 1 else means[0], log=log)
+    return _result(probe, upstreams, parts, seconds=time.monotonic() - began)
+
+
+def _result(
+    probe: ProbeResult, upstreams: Sequence[Artifact], parts: Sequence[HeardPart], *, seconds: float
+) -> StageResult:
+    audit, notes = MaskAudit(), [_pretraining_notes(upstream) for upstream in upstreams]
+    for note in notes:
+        audit.add(MaskAudit.from_json(note["audit"]))
     return StageResult(
         probe=probe,
         audit=audit,
         steps=sum(note["steps"] for note in notes),
         frames=sum(note["frames"] for note in notes),
+        train_loss=float(np.mean([note["curve"][-1]["values"]["pretrain/loss"] for note in notes])),
+        qualities=tuple(Quality(**note["quality"]) for note in notes),
+        held_out_speakers=len({speaker for part in parts for speaker in part.speakers}),
+        reconstruction=upstreams[0].path / RECONSTRUCTION,
         left_out=sum(note["left_out"] for note in notes),
-        seconds=sum(note["seconds"] for note in notes) + time.monotonic() - began,
+        seconds=sum(note["seconds"] for note in notes) + seconds,
     )
-
-
-def _pretraining_parts(config: TrialConfig, corpora: Corpora) -> list[tuple[str, tuple[str, ...]]]:
-    if config.pretraining_audio.source == "fold":
-        return [(f"fold{place}", fold.train) for place, fold in enumerate(corpora.folds.folds, start=1)]
-    return [(WHOLE, tuple(utterance.utterance for utterance in corpora.heard.utterances))]
 
 
 def _named(log: LogMetrics, name: str) -> LogMetrics:
@@ -123,35 +146,44 @@ def _named(log: LogMetrics, name: str) -> LogMetrics:
 
 
 def _pretrain_stage(
-    config: TrialConfig, workspace: Workspace, shared: SharedInputs, utterances: Sequence[str], *, log: LogMetrics
+    config: TrialConfig, workspace: Workspace, shared: SharedInputs, part: HeardPart, *, log: LogMetrics
 ) -> Generator[None, None, Artifact]:
-    """Pre-train one upstream, or find it; the generator's value is its artifact (`weights.pt`, `pretraining.json`)."""
+    """Pre-train one upstream, or find it; the generator's value is its artifact.
+
+    In it: `weights.pt`, `pretraining.json` (`Pretraining.to_json`, left_out) and `reconstruction.npz`, an example.
+    """
     settings: dict[str, Json] = {
-        "utterances": digest(list(utterances)),
-        "masking": config.masking.model_dump(mode="json"),
-        "mockingjay": config.mockingjay.model_dump(mode="json"),
-        "pretrain": config.pretrain.model_dump(mode="json", exclude={"report_every", "checkpoint_every"}),
-        "compute": config.compute.model_dump(mode="json"),
-        "seed": config.seed,
+        "utterances": digest(list(part.train)),
+        "held_out": digest(list(part.held_out)),
+        **_settings(config, "upstream", config.upstream, "masking", "score", "pretrain", "compute", "seed"),
     }
     inputs = [shared.heard.key, shared.track.key]
-    with workspace.store.claim("pretrain", settings=settings, inputs=inputs, modules=PRETRAIN_MODULES) as claim:
+    modules = _pretrain_modules(config.upstream)
+    with workspace.store.claim("pretrain", settings=settings, inputs=inputs, modules=modules) as claim:
         if claim.done:
             # Trained for another trial, or before an interruption: this one's curve is the same.
             replay(_pretraining_notes(claim.artifact)["curve"], log)
         else:
-            features = Features.open(shared.heard.path)
-            batches = Batches(
-                features, _track(shared), utterances, pretrain=config.pretrain, seed=config.seed
-            )  # fmt: skip
+            features, track = Features.open(shared.heard.path), _track(shared)
+            batches = Batches(features, track, part.train, config=config)
+            held_out = HeldOut(features, track, part.held_out, config)
             checkpoint = claim.scratch / "checkpoint.pt"
-            state = yield from pretrain(batches, config, dims=features.dims, checkpoint=checkpoint, log=log)
+            state = yield from pretrain(
+                batches, held_out, config, dims=features.dims, checkpoint=checkpoint, log=log
+            )  # fmt: skip
+            example = held_out.example(state.model, torch.device(config.compute.device))
+            np.savez_compressed(claim.out / RECONSTRUCTION, **example)
             torch.save(
                 {name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt"
             )
             notes = state.to_json() | {"left_out": batches.left_out}
             write_atomically(claim.out / "pretraining.json", json.dumps(notes).encode())
     return claim.artifact
+
+
+def _settings(config: TrialConfig, *names: str) -> dict[str, Json]:
+    content = meaningful_settings(config)
+    return {name: content[name] for name in names}
 
 
 def _pretraining_notes(upstream: Artifact) -> dict[str, Any]:
@@ -168,15 +200,14 @@ def _track(shared: SharedInputs) -> NDArray[np.float32]:
 def _embed_stage(
     config: TrialConfig, workspace: Workspace, shared: SharedInputs, upstream: Artifact, *, progress: Progress
 ) -> NDArray[np.float32]:
-    settings: dict[str, Json] = {
-        "mockingjay": config.mockingjay.model_dump(mode="json"),
-        "compute": config.compute.model_dump(mode="json"),
-    }
+    settings = _settings(config, "upstream", config.upstream, "compute")
     inputs = [upstream.key, shared.evaluated.key]
-    with workspace.store.claim("embed", settings=settings, inputs=inputs, modules=EMBED_MODULES) as claim:
+    with workspace.store.claim(
+        "embed", settings=settings, inputs=inputs, modules=_embed_modules(config.upstream)
+    ) as claim:
         if not claim.done:
             features = Features.open(shared.evaluated.path)
-            model = Mockingjay(features.dims, config.mockingjay)
+            model = build_upstream(config, features.dims)
             model.load_state_dict(torch.load(upstream.path / "weights.pt", map_location="cpu", weights_only=True))
             device = torch.device(config.compute.device)
             means_ULH = utterance_means(model, features, device=device, progress=progress)
@@ -209,8 +240,11 @@ def _positions(fold: Fold, order: dict[str, int]) -> FoldIndex:
     )
 
 
-def write_mask_example(config: TrialConfig, shared: SharedInputs, path: Path) -> None:
-    """One utterance with its intensity and the mask this trial's policy draws on it, for the picture in MLflow."""
+def write_examples(config: TrialConfig, shared: SharedInputs, result: StageResult, folder: Path) -> None:
+    """Write what the pictures in MLflow show: `RECONSTRUCTION`, and `MASK_EXAMPLE`, one heard utterance with its
+    intensity and the mask this trial's policy draws on it.
+    """
+    write_atomically(folder / RECONSTRUCTION, result.reconstruction.read_bytes())
     features, track = Features.open(shared.heard.path), _track(shared)
     longest_first = np.argsort(-features.lengths, kind="stable")
     place = int(longest_first[len(longest_first) // 2])
@@ -219,8 +253,7 @@ def write_mask_example(config: TrialConfig, shared: SharedInputs, path: Path) ->
     count, position = (stream(config.seed, f"mask-example-{name}", place) for name in ("count", "place"))
     mask_T = draw_mask(intensity_T, config.masking, count=count, place=position)
     fbank_TD = features.frames_at(slice(start, start + length)).astype(np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
-        path, fbank=fbank_TD[:, : config.features.n_mels], intensity=intensity_T, mask=mask_T,
-        hop_ms=config.features.hop_ms, utterance=features.utterances[place],
+        folder / MASK_EXAMPLE, fbank=fbank_TD[:, : config.features.n_mels], intensity=intensity_T, mask=mask_T,
+        hop_ms=config.features.hop_ms, utterance=features.utterances[place], upstream=config.upstream,
     )  # fmt: skip

@@ -1,9 +1,11 @@
-"""Pictures of one trial for its run in MLflow: where the probe errs, and what pre-training hid (ours)."""
+"""Pictures of one trial for its run in MLflow: where the probe errs, what pre-training hid and rebuilt (ours)."""
 
 from __future__ import annotations
 
 __all__ = ["draw_trial_pictures"]
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,26 +22,55 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EXAMPLE = "mask_example.npz"
+MASK_EXAMPLE = "mask_example.npz"
+RECONSTRUCTION = "reconstruction.npz"
+PANELS = {"clean": "true", "seen": "seen by the model", "rebuilt": "rebuilt"}
 _CURVE = "#d55e00"
 """Vermilion of the Okabe–Ito palette: told apart from the grey spectrogram and the blue masks by all."""
 _MASK = "#0072b2"
 _DPI = 130
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Example:
+    """One utterance: images (T, n_mels) and curves (T,) over its frames."""
+
+    images: Mapping[str, NDArray[np.float32]]
+    intensity_T: NDArray[np.float32]
+    mask_T: NDArray[np.bool_]
+    hop_s: float
+    utterance: str
+    upstream: str
+
+    @property
+    def end_s(self) -> float:
+        return len(self.mask_T) * self.hop_s
+
+    @property
+    def chosen(self) -> str:
+        """What being in the mask means: NPC hides nothing of its input."""
+        return "frames in the loss" if self.upstream == "npc" else "hidden frames"
+
+
 def draw_trial_pictures(trial_folder: Path, out: Path) -> tuple[Path, ...]:
     """Draw into `out` what the trial left data for and return the files.
 
     `confusion.png`: validation predictions of all folds (the test part stays sealed for the report).
-    `masks.png`: one utterance's spectrogram with the hidden spans and the intensity curve, from `mask_example.npz`:
-    fbank (T, n_mels) and intensity (T,) float32, mask (T,) bool, hop_ms and utterance. Raises BadInputError when that
-    file is not of this shape.
+    `masks.png`: one utterance's spectrogram with the hidden spans and the intensity curve, from `mask_example.npz`
+    (fbank). `reconstruction.png`: a held-out speaker's utterance as it is, as the model saw it and as it was rebuilt,
+    with the error of each frame, from `reconstruction.npz` (clean, seen, rebuilt). Images are (T, n_mels) float32;
+    both files also hold intensity (T,) float32, mask (T,) bool, hop_ms, utterance and upstream. Raises BadInputError
+    when a file is not of this shape.
     """
     drawn = []
     if (trial_folder / "predictions.parquet").exists():
         drawn.append(_save(_draw_confusion(trial_folder), out / "confusion.png"))
-    if (trial_folder / EXAMPLE).exists():
-        drawn.append(_save(_draw_masks(trial_folder / EXAMPLE), out / "masks.png"))
+    if (trial_folder / MASK_EXAMPLE).exists():
+        example = _read_example(trial_folder / MASK_EXAMPLE, images=("fbank",))
+        drawn.append(_save(_draw_masks(example), out / "masks.png"))
+    if (trial_folder / RECONSTRUCTION).exists():
+        example = _read_example(trial_folder / RECONSTRUCTION, images=tuple(PANELS))
+        drawn.append(_save(_draw_reconstruction(example), out / "reconstruction.png"))
     return tuple(drawn)
 
 
@@ -76,48 +107,97 @@ def _draw_confusion(trial_folder: Path) -> Figure:
     return figure
 
 
-def _draw_masks(path: Path) -> Figure:
+def _draw_masks(example: _Example) -> Figure:
     from matplotlib.figure import Figure
 
-    fbank_TM, intensity_T, mask_T, hop_s, utterance = _read_example(path)
-    end = len(mask_T) * hop_s
-    figure = Figure(figsize=(min(16.0, max(8.0, 3.2 * end)), 4.6), layout="constrained")
+    figure = Figure(figsize=(_width(example), 4.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    low, high = np.percentile(fbank_TM, (2, 98))
-    upper.imshow(
-        fbank_TM.T, origin="lower", aspect="auto", cmap="gray_r", vmin=low, vmax=high, interpolation="nearest",
-        extent=(0.0, end, 0.0, float(fbank_TM.shape[1])),
-    )  # fmt: skip
-    upper.set_ylabel("mel band")
-    upper.set_title(f"{utterance}: {100 * mask_T.mean():.1f} % of {len(mask_T)} frames hidden", fontsize=11)
-    lower.plot((np.arange(len(intensity_T)) + 0.5) * hop_s, intensity_T, color=_CURVE, linewidth=1.6)
-    lower.set_ylabel("intensity")
-    lower.set_xlabel("time / s")
-    lower.grid(alpha=0.3)
-    lower.set_xlim(0.0, end)
+    _draw_spectrogram(upper, example.images["fbank"], example)
+    share = f"{100 * example.mask_T.mean():.1f} % of {len(example.mask_T)}"
+    upper.set_title(f"{example.utterance}: {example.chosen}, {share}", fontsize=11)
+    _draw_curve(lower, example.intensity_T, example, label="intensity")
     for axes, opacity in ((upper, 0.45), (lower, 0.25)):
-        _shade(axes, mask_T, hop_s, opacity=opacity)
+        _shade(axes, example, label=example.chosen, opacity=opacity)
     figure.legend(*upper.get_legend_handles_labels(), loc="outside upper right", frameon=False)
     return figure
 
 
-def _shade(axes: Axes, mask_T: NDArray[np.bool_], hop_s: float, *, opacity: float) -> None:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask_T, [False])).astype(np.int8)))
-    for place, (start, stop) in enumerate(edges.reshape(-1, 2)):
-        label = "hidden span" if place == 0 else None
-        axes.axvspan(start * hop_s, stop * hop_s, color=_MASK, alpha=opacity, linewidth=0, label=label)
+def _draw_reconstruction(example: _Example) -> Figure:
+    from matplotlib.figure import Figure
+
+    panels = {name: title for name, title in PANELS.items() if name != "seen" or example.upstream != "npc"}
+    figure = Figure(figsize=(_width(example), 1.7 * len(panels) + 3.4), layout="constrained")
+    rows = figure.subplots(len(panels) + 2, 1, sharex=True, height_ratios=[3] * len(panels) + [1.6, 1.6])
+    limits = np.percentile(example.images["clean"], (2, 98))
+    for axes, (name, title) in zip(rows, panels.items(), strict=False):
+        _draw_spectrogram(axes, example.images[name], example, limits=(limits[0], limits[1]))
+        axes.set_ylabel(f"{title}\nmel band")
+    error_T = np.abs(example.images["rebuilt"] - example.images["clean"]).mean(axis=1)
+    _draw_curve(rows[-2], error_T, example, label="error")
+    _draw_curve(rows[-1], example.intensity_T, example, label="intensity")
+    chosen = "measured frames" if example.upstream == "npc" else example.chosen
+    for axes in rows[-2:]:
+        _shade(axes, example, label=chosen, opacity=0.25)
+    rows[-2].set_xlabel("")
+    inside = f"{error_T[example.mask_T].mean():.2f}" if example.mask_T.any() else "none"
+    rows[0].set_title(
+        f"{example.utterance} (never trained on): mean absolute error of {example.mask_T.sum()} {chosen}: {inside}",
+        fontsize=11,
+    )  # fmt: skip
+    figure.legend(*rows[-1].get_legend_handles_labels(), loc="outside lower right", frameon=False)
+    return figure
 
 
-def _read_example(
-    path: Path,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], float, str]:
+def _width(example: _Example) -> float:
+    return min(16.0, max(8.0, 3.2 * example.end_s))
+
+
+def _draw_spectrogram(
+    axes: Axes, image_TM: NDArray[np.float32], example: _Example, *, limits: tuple[float, float] | None = None
+) -> None:
+    low, high = limits or np.percentile(image_TM, (2, 98))
+    axes.imshow(
+        image_TM.T, origin="lower", aspect="auto", cmap="gray_r", vmin=low, vmax=high, interpolation="nearest",
+        extent=(0.0, example.end_s, 0.0, float(image_TM.shape[1])),
+    )  # fmt: skip
+    axes.set_ylabel("mel band")
+
+
+def _draw_curve(axes: Axes, values_T: NDArray[np.float32], example: _Example, *, label: str) -> None:
+    axes.plot((np.arange(len(values_T)) + 0.5) * example.hop_s, values_T, color=_CURVE, linewidth=1.6)
+    axes.set_ylabel(label)
+    axes.set_xlabel("time / s")
+    axes.grid(alpha=0.3)
+    axes.set_xlim(0.0, example.end_s)
+
+
+def _shade(axes: Axes, example: _Example, *, label: str, opacity: float) -> None:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], example.mask_T, [False])).astype(np.int8)))
+    for place, (start, stop) in enumerate(edges.reshape(-1, 2) * example.hop_s):
+        named = label if place == 0 else None
+        axes.axvspan(start, stop, color=_MASK, alpha=opacity, linewidth=0, label=named)
+
+
+def _read_example(path: Path, *, images: tuple[str, ...]) -> _Example:
     with np.load(path, allow_pickle=False) as content:
-        missing = sorted({"fbank", "intensity", "mask", "hop_ms", "utterance"} - set(content.files))
+        needed = (*images, "intensity", "mask", "hop_ms", "utterance", "upstream")
+        missing = [name for name in needed if name not in content.files]
         if missing:
             raise BadInputError(f"{path}: no array {missing[0]!r}")
-        fbank_TM, intensity_T, mask_T = content["fbank"], content["intensity"], content["mask"]
-        hop_s, utterance = float(content["hop_ms"]) / 1000, str(content["utterance"])
-    if fbank_TM.ndim != 2 or not (len(fbank_TM) == len(intensity_T) == len(mask_T)) or mask_T.dtype != np.bool_:
-        shapes = f"fbank {fbank_TM.shape}, intensity {intensity_T.shape}, mask {mask_T.shape} {mask_T.dtype}"
-        raise BadInputError(f"{path}: need fbank (T, n_mels), intensity (T,), mask (T,) bool; got {shapes}")
-    return fbank_TM, intensity_T, mask_T, hop_s, utterance
+        example = _Example(
+            images={name: content[name] for name in images},
+            intensity_T=content["intensity"],
+            mask_T=content["mask"],
+            hop_s=float(content["hop_ms"]) / 1000,
+            utterance=str(content["utterance"]),
+            upstream=str(content["upstream"]),
+        )
+    mask_T, shapes = example.mask_T, {image.shape for image in example.images.values()}
+    frames = {shape[0] for shape in shapes if len(shape) == 2} | {len(example.intensity_T), len(mask_T)}
+    if len(shapes) != 1 or len(frames) != 1 or mask_T.dtype != np.bool_ or {len(shape) for shape in shapes} != {2}:
+        raise BadInputError(
+            f"{path}: need {', '.join(images)} (T, n_mels), intensity (T,), mask (T,) bool; got "
+            f"{', '.join(map(str, sorted(shapes)))}, intensity {example.intensity_T.shape}, mask {mask_T.shape} "
+            f"{mask_T.dtype}"
+        )
+    return example

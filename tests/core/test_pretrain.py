@@ -9,60 +9,30 @@ import pytest
 import torch
 
 from core.batches import Batches
-from core.config import MaskingConfig, MockingjayConfig, PretrainConfig, TrialConfig
-from core.embed import utterance_means
-from core.errors import BadInputError, NonFiniteLossError
-from core.features import Features, FrameFile, write_index
-from core.masking import MaskAudit
+from core.config import PretrainConfig, TrialConfig
+from core.errors import NonFiniteLossError
+from core.models.build import build_upstream
 from core.models.mockingjay import Mockingjay
+from core.models.upstream import FrameBatch, Rebuilt, frame_errors
 from core.pretrain import learning_rate, pretrain
-from core.progress import silent
+from core.seeding import torch_stream
+from core.validation import HeldOut
+from tests.core.conftest import DIMS
 
-DIMS = 6
-
-
-@pytest.fixture
-def features(tmp_path) -> Features:
-    rng = np.random.default_rng(0)
-    lengths = [int(n) for n in rng.integers(30, 90, size=22)]
-    with (
-        FrameFile(tmp_path / "features.npy", dtype=np.float16, dims=DIMS) as packed,
-        FrameFile(tmp_path / "energy.npy", dtype=np.float32) as energy,
-    ):
-        for length in lengths:
-            wave = np.sin(np.arange(length)[:, None] * rng.uniform(0.05, 0.4, DIMS) + rng.uniform(0, 6, DIMS))
-            packed.append(wave + 0.05 * rng.normal(size=wave.shape))
-            energy.append(wave[:, 0])
-    write_index(tmp_path / "index.parquet", [f"u{i:02d}" for i in range(22)], lengths)
-    return Features.open(tmp_path)
+BOTH = pytest.mark.parametrize("upstream", ["mockingjay", "npc"])
+HELD_OUT = ["u00", "u01", "u02", "u03"]
 
 
-def config(
-    *, steps: int = 30, micro_batch: int | None = None, dropout: float = 0.1, policy: str = "ems"
-) -> TrialConfig:
-    return TrialConfig(
-        mockingjay=MockingjayConfig(hidden=16, layers=2, heads=2, ffn=32, dropout=dropout, stack=2),
-        pretrain=PretrainConfig(
-            steps=steps, batch=5, micro_batch=micro_batch, max_frames=60, min_frames=33, lr=3e-3, report_every=5,
-            checkpoint_every=7,
-        ),
-        masking=MaskingConfig(policy=policy, ratio=0.3, span=5, temperature=0.5 if policy == "ems" else None),
-        seed=4,
-    )  # fmt: skip
+def start(features, settings: TrialConfig, checkpoint: Path, log):
+    trained = [name for name in features.utterances if name not in HELD_OUT]
+    batches = Batches(features, features.energy, trained, config=settings)
+    held_out = HeldOut(features, features.energy, HELD_OUT, settings)
+    return pretrain(batches, held_out, settings, dims=DIMS, checkpoint=checkpoint, log=log)
 
 
-def batches_of(features: Features, settings: TrialConfig) -> Batches:
-    return Batches(
-        features, features.energy, features.utterances, pretrain=settings.pretrain, seed=settings.seed
-    )  # fmt: skip
-
-
-def train(features: Features, settings: TrialConfig, checkpoint: Path, *, stop_after: int | None = None):
-    curve: dict[int, float] = {}
-    run = pretrain(
-        batches_of(features, settings), settings, dims=DIMS, checkpoint=checkpoint,
-        log=lambda values, step: curve.__setitem__(step, values["pretrain/loss"]),
-    )  # fmt: skip
+def train(features, settings: TrialConfig, checkpoint: Path, *, stop_after: int | None = None):
+    curve: dict[int, dict[str, float]] = {}
+    run = start(features, settings, checkpoint, lambda values, step: curve.__setitem__(step, dict(values)))
     reports = 0
     while stop_after is None or reports < stop_after:
         try:
@@ -74,107 +44,154 @@ def train(features: Features, settings: TrialConfig, checkpoint: Path, *, stop_a
     return None, curve
 
 
-def test_interrupted_and_resumed_equals_undisturbed_to_the_last_bit(features, tmp_path):
-    whole, curve = train(features, config(), tmp_path / "a.pt")
-    _, first = train(features, config(), tmp_path / "b.pt", stop_after=2)
-    _, second = train(features, config(), tmp_path / "b.pt", stop_after=1)
-    resumed, third = train(features, config(), tmp_path / "b.pt")
+@pytest.mark.parametrize(
+    ("upstream", "head", "added"), [("mockingjay", False, False), ("mockingjay", True, True), ("npc", True, False)]
+)
+def test_interrupted_and_resumed_equals_undisturbed_to_the_last_bit(features, tiny, tmp_path, upstream, head, added):
+    settings = tiny(upstream, head=head, added_to_input=added)
+    whole, curve = train(features, settings, tmp_path / "a.pt")
+    _, first = train(features, settings, tmp_path / "b.pt", stop_after=2)
+    _, second = train(features, settings, tmp_path / "b.pt", stop_after=1)
+    resumed, third = train(features, settings, tmp_path / "b.pt")
     assert first | second | third == curve
     assert resumed.step == whole.step == 30
-    assert resumed.audit == whole.audit
-    assert resumed.frames == whole.frames
+    assert (resumed.audit, resumed.frames, resumed.quality) == (whole.audit, whole.frames, whole.quality)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_killed_between_checkpoints_repeats_the_same_values(features, tmp_path):
+def test_stopped_at_the_last_report_ends_with_the_same_quality(features, tiny, tmp_path):
+    whole, _ = train(features, tiny(), tmp_path / "a.pt")
+    train(features, tiny(), tmp_path / "b.pt", stop_after=6)
+    resumed, nothing_left = train(features, tiny(), tmp_path / "b.pt")
+    assert nothing_left == {}
+    assert resumed.to_json()["quality"] == whole.to_json()["quality"]
+    assert resumed.curve == whole.curve
+
+
+def test_killed_between_checkpoints_repeats_the_same_values(features, tiny, tmp_path):
     """As after kill -9: the file of step 7 is there, steps 8 and 9 are lost and done again."""
-    _, curve = train(features, config(), tmp_path / "a.pt")
-    run = pretrain(
-        batches_of(features, config()), config(), dims=DIMS, checkpoint=tmp_path / "b.pt", log=lambda v, s: None
-    )
+    _, curve = train(features, tiny(), tmp_path / "a.pt")
+    run = start(features, tiny(), tmp_path / "b.pt", lambda values, step: None)
     next(run)
     next(run)
     kept = (tmp_path / "b.pt").read_bytes()
     run.close()
     (tmp_path / "b.pt").write_bytes(kept)
-    _, later = train(features, config(), tmp_path / "b.pt")
+    _, later = train(features, tiny(), tmp_path / "b.pt")
     assert later == {step: curve[step] for step in later}
     assert 10 in later
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch(features, tmp_path):
-    whole, curve = train(features, config(dropout=0.0), tmp_path / "a.pt")
-    parts, curve_of_parts = train(features, config(dropout=0.0, micro_batch=2), tmp_path / "b.pt")
-    assert list(curve.values()) == pytest.approx(list(curve_of_parts.values()), rel=1e-4)
+@pytest.mark.parametrize("head", [False, True])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(features, tiny, tmp_path, head):
+    whole, curve = train(features, tiny(dropout=0.0, head=head), tmp_path / "a.pt")
+    parts, curve_of_parts = train(features, tiny(dropout=0.0, head=head, micro_batch=2), tmp_path / "b.pt")
+    for step, values in curve.items():
+        assert curve_of_parts[step] == pytest.approx(values, rel=1e-3)
     assert whole.audit == parts.audit
 
 
-def test_it_learns_to_reconstruct(features, tmp_path):
-    _, curve = train(features, config(steps=900), tmp_path / "a.pt")
-    losses = list(curve.values())
-    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:3])
+@pytest.mark.parametrize(
+    ("upstream", "metric"),
+    # Every utterance here has frequencies of its own: only the local rule NPC learns carries over to unheard ones.
+    [("mockingjay", "pretrain/loss"), ("npc", "pretrain/loss"), ("npc", "pretrain/validation_loss")],
+)
+def test_it_learns_to_reconstruct(features, tiny, tmp_path, upstream, metric):
+    _, curve = train(features, tiny(upstream, steps=900), tmp_path / "a.pt")
+    losses = [values[metric] for values in curve.values()]
+    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:3])
 
 
-def test_twins_see_the_same_crops_and_hide_as_many_frames(features):
-    arm, twin = config(), config(policy="random")
-    a, b = batches_of(features, arm), batches_of(features, twin)
-    for step in range(12):
-        assert a.crops(step) == b.crops(step)
-        one = a.at(step, masking=arm.masking, audit=MaskAudit())
-        other = b.at(step, masking=twin.masking, audit=MaskAudit())
-        assert np.array_equal(one.clean_BTD, other.clean_BTD)
-        assert np.array_equal(one.mask_BT.sum(1), other.mask_BT.sum(1))
+def test_looking_at_held_out_speakers_changes_nothing_in_training(features, tiny, tmp_path):
+    settings = tiny("npc")
+    rarely = settings.model_copy(update={"pretrain": settings.pretrain.model_copy(update={"report_every": 30})})
+    often, _ = train(features, settings, tmp_path / "a.pt")
+    once, _ = train(features, rarely, tmp_path / "b.pt")
+    for name, value in often.model.state_dict().items():
+        assert torch.equal(value, once.model.state_dict()[name]), name
+    assert often.quality == once.quality
 
 
-def test_twins_share_the_fate_of_every_utterance(features):
-    """Zeroed, replaced or kept: the same in both arms, although replacing draws more where there are more spans."""
-
-    def fates(settings: TrialConfig) -> list[str]:
-        found = []
-        for step in range(40):
-            batch = batches_of(features, settings).at(step, masking=settings.masking, audit=MaskAudit())
-            for clean, seen, mask in zip(batch.clean_BTD, batch.seen_BTD, batch.mask_BT, strict=True):
-                zeroed = mask.any() and not seen[mask].any()
-                found.append("zeroed" if zeroed else "kept" if np.array_equal(clean, seen) else "replaced")
-        return found
-
-    even = MaskingConfig(policy="ems", ratio=0.4, span=3, temperature=0.3, zero=0.4, replace=0.5)
-    arm = config().model_copy(update={"masking": even})
-    twin_masking = even.model_copy(update={"policy": "random", "temperature": None})
-    arm_fates, twin_fates = fates(arm), fates(arm.model_copy(update={"masking": twin_masking}))
-    assert arm_fates == twin_fates
-    assert {"zeroed", "replaced", "kept"} == set(arm_fates)
+@BOTH
+def test_arms_with_the_second_head_start_from_the_weights_of_their_twin(tiny, upstream):
+    models = []
+    for head in (False, True):
+        with torch_stream(0, "init"):
+            models.append(build_upstream(tiny(upstream, head=head), DIMS))
+    plain, two_heads = (model.state_dict() for model in models)
+    assert set(plain) < set(two_heads)
+    assert all(torch.equal(value, two_heads[name]) for name, value in plain.items())
 
 
-def test_an_epoch_visits_every_long_enough_utterance_once(features):
-    batches = batches_of(features, config())
-    assert batches.left_out == int((features.lengths < 33).sum())
-    assert len(batches.used) + batches.left_out == 22
-    seen = []
-    for step in range(batches.steps_per_epoch):
-        for part in batches.crops(step):
-            seen.append(int(np.searchsorted(features.offsets, part.start, side="right")) - 1)
-    assert sorted(seen) == batches.used.tolist()
+def batch_of_one(clean_TD: np.ndarray, seen_TD: np.ndarray, score_T: np.ndarray, seen_T: np.ndarray) -> FrameBatch:
+    def row(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array.astype(np.float32))[None]
+
+    return FrameBatch(
+        clean_BTD=row(clean_TD), seen_BTD=row(seen_TD), score_BT=row(score_T), seen_score_BT=row(seen_T),
+        lengths_B=torch.tensor([len(clean_TD)]),
+    )  # fmt: skip
 
 
-def test_no_utterance_long_enough_is_refused(features):
-    settings = config().pretrain.model_copy(update={"min_frames": 500})
-    with pytest.raises(BadInputError, match=r"none of 22 utterances has at least 500 frames"):
-        Batches(features, features.energy, features.utterances, pretrain=settings, seed=0)
+def test_the_score_is_added_to_every_feature_of_its_frame(tiny):
+    """x_in = x + s: the switched model on (x, s) is the plain one on x with s added by hand."""
+    rng = np.random.default_rng(1)
+    clean_TD, score_T = rng.normal(size=(12, DIMS)), rng.uniform(size=12)
+    with torch_stream(0, "init"):
+        switched = build_upstream(tiny(added_to_input=True), DIMS).eval()
+    with torch_stream(0, "init"):
+        plain = build_upstream(tiny(), DIMS).eval()
+    by_hand = batch_of_one(clean_TD, clean_TD + score_T[:, None], score_T, score_T)
+    got = switched.rebuild(batch_of_one(clean_TD, clean_TD, score_T, score_T)).features_BTD
+    assert torch.allclose(got, plain.rebuild(by_hand).features_BTD, atol=1e-6)
 
 
-def test_non_finite_loss_stops_with_its_step(features, tmp_path, monkeypatch):
-    forward = Mockingjay.forward
+def test_the_second_head_runs_the_same_transformer_on_the_hidden_score_alone(tiny):
+    rng = np.random.default_rng(2)
+    clean_TD, score_T, seen_T = rng.normal(size=(12, DIMS)), rng.uniform(size=12), rng.uniform(size=12)
+    model = build_upstream(tiny(head=True), DIMS).eval()
+    assert isinstance(model, Mockingjay)
+    assert model.score_head is not None
+    rebuilt = model.rebuild(batch_of_one(clean_TD, clean_TD, score_T, seen_T))
+    broadcast_BTD = torch.from_numpy(np.repeat(seen_T[:, None], DIMS, axis=1).astype(np.float32))[None]
+    states, _ = model.hidden_states(broadcast_BTD, torch.tensor([12]))
+    assert rebuilt.score_BTD is not None
+    assert torch.equal(rebuilt.score_BTD, model.score_head(states[-1]).reshape(1, 12, DIMS))
+    assert rebuilt.score_target_BTD is not None
+    assert torch.equal(rebuilt.score_target_BTD[0, :, 3], torch.from_numpy(score_T.astype(np.float32)))
+
+
+def test_frame_errors_by_hand():
+    clean = torch.tensor([[[1.0, 3.0], [0.0, 0.0]]])
+    batch = FrameBatch(
+        clean_BTD=clean, seen_BTD=clean, score_BT=torch.zeros(1, 2), seen_score_BT=torch.zeros(1, 2),
+        lengths_B=torch.tensor([2]),
+    )  # fmt: skip
+    features, score = frame_errors(Rebuilt(features_BTD=torch.tensor([[[2.0, 1.0], [0.5, -0.5]]])), batch)
+    assert features.tolist() == [[1.5, 0.5]]
+    assert score is None
+    two = Rebuilt(features_BTD=clean, score_BTD=torch.ones(1, 2, 2), score_target_BTD=torch.full((1, 2, 2), 0.25))
+    features, score = frame_errors(two, batch)
+    assert features.tolist() == [[0.0, 0.0]]
+    assert score is not None
+    assert score.tolist() == [[0.75, 0.75]]
+
+
+def test_non_finite_loss_stops_with_its_step(features, tiny, tmp_path, monkeypatch):
+    rebuild = Mockingjay.rebuild
     calls = []
 
-    def broken(self, fbank, lengths):
+    def broken(self, batch):
+        rebuilt = rebuild(self, batch)
+        if not self.training:
+            return rebuilt
         calls.append(1)
-        return forward(self, fbank, lengths) * (float("nan") if len(calls) == 4 else 1.0)
+        return Rebuilt(features_BTD=rebuilt.features_BTD * (float("nan") if len(calls) == 4 else 1.0))
 
-    monkeypatch.setattr(Mockingjay, "forward", broken)
+    monkeypatch.setattr(Mockingjay, "rebuild", broken)
     with pytest.raises(NonFiniteLossError, match="step 4") as caught:
-        train(features, config(), tmp_path / "a.pt")
+        train(features, tiny(), tmp_path / "a.pt")
     assert caught.value.step == 4
 
 
@@ -185,30 +202,5 @@ def test_learning_rate_by_hand():
     assert learning_rate(settings, 10) == pytest.approx(1.0)
     assert learning_rate(settings, 55) == pytest.approx(0.5)
     assert learning_rate(settings, 99) == pytest.approx(1 / 90)
-
-
-def test_padding_does_not_change_an_utterance(features):
-    torch.manual_seed(0)
-    model = Mockingjay(DIMS, config().mockingjay).eval()
-    short = torch.from_numpy(features.frames("u00").astype(np.float32))[None]
-    padded = torch.nn.functional.pad(short, (0, 0, 0, 40))
-    length = torch.tensor([short.shape[1]])
-    with torch.no_grad():
-        alone, _ = model.hidden_states(short, length)
-        crowded, padding = model.hidden_states(padded, length)
-    valid = int((~padding).sum())
-    for a, b in zip(alone, crowded, strict=True):
-        assert torch.allclose(a[0], b[0, :valid], atol=1e-5)
-
-
-def test_utterance_means_equal_one_at_a_time(features):
-    torch.manual_seed(0)
-    model = Mockingjay(DIMS, config().mockingjay).eval()
-    means = utterance_means(model, features, device=torch.device("cpu"), progress=silent)
-    assert means.shape == (22, 3, 16)
-    for place, name in enumerate(features.utterances):
-        fbank = torch.from_numpy(features.frames(name).astype(np.float32))[None]
-        with torch.no_grad():
-            states, _ = model.hidden_states(fbank, torch.tensor([fbank.shape[1]]))
-        expected = torch.stack([state[0].mean(0) for state in states]).numpy()
-        assert np.abs(means[place] - expected).max() < 1e-5
+    constant = PretrainConfig(steps=100, lr=1.0, warmup=0.0, decay="none")
+    assert {learning_rate(constant, step) for step in (0, 50, 99)} == {1.0}

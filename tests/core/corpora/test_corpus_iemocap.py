@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import wave
 from collections import Counter
-from itertools import cycle
+from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tiny_recordings import as_flac, write_recording
 
 from core.config import CorpusConfig, FoldsConfig
 from core.corpora.folds import make_folds
+from core.corpora.iemocap import list_iemocap
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
 from core.errors import CorpusError
@@ -29,18 +29,7 @@ PER_SESSION = {
 }
 ALL_LABELLED = {1: 1819, 2: 1811, 3: 2136, 4: 2103, 5: 2170}
 HAPPY = 595
-
-
-def tiny_wav(number: int) -> bytes:
-    """0.2 s at 8 kHz whose first samples spell the number: distinct content, 3 kB."""
-    samples = np.full(1600, 500, dtype="<i2")
-    samples[::2] = -500
-    samples[:16] = [1000 if number >> bit & 1 else -1000 for bit in range(16)]
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(samples.tobytes())
-    return buffer.getvalue()
+OTHERS = {"xxx": 2507, "fru": 1849, "sur": 107, "fea": 40, "oth": 3, "dis": 2}
 
 
 class Tree:
@@ -59,8 +48,7 @@ class Tree:
         lines.append(f"[{self.turns:.4f} - {self.turns + 0.2:.4f}]\t{turn}\t{tag}\t[2.5000, 3.0000, 3.5000]")
         if audio:
             path = self.root / f"Session{session}" / "sentences" / "wav" / dialog / f"{turn}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(tiny_wav(self.turns))
+            write_recording(path, self.turns)
         self.turns += 1
 
     def finish(self) -> Path:
@@ -79,11 +67,18 @@ class Tree:
         return self.root
 
 
+def spread(counts: dict[str, int]) -> Iterator[str]:
+    """Each tag as often as it is counted, taken in turns."""
+    for row in zip_longest(*([tag] * count for tag, count in counts.items())):
+        yield from (tag for tag in row if tag)
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 10,039 label lines; audio for the four classes only."""
+    """All 10,039 turns, with the published counts by session and class, by session, and by tag."""
     tree = Tree(tmp_path_factory.mktemp("iemocap"))
     happy = 0
+    others = spread(OTHERS)
     for session, counts in PER_SESSION.items():
         for label, count in counts.items():
             for _ in range(count):
@@ -92,10 +87,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     happy += 1
                     tag = "hap" if happy <= HAPPY else "exc"
                 tree.add(session, tag)
-        others = cycle(("xxx", "fru", "sur", "fea", "oth", "dis"))
         for _ in range(ALL_LABELLED[session] - sum(counts.values())):
-            tree.add(session, next(others), audio=False)
+            tree.add(session, next(others))
     assert tree.turns == 10_039
+    assert next(others, None) is None
     return tree.finish()
 
 
@@ -187,13 +182,8 @@ def test_a_missing_wav_is_in_the_ledger_and_blocks(small: Path, workspace: Works
 
 
 def test_flac_is_taken_where_there_is_no_wav(small: Path, workspace: Workspace) -> None:
-    import soundfile
-
     before = load_small(small, workspace)
-    for path in small.glob("Session*/sentences/wav/*/*.wav"):
-        samples, rate = soundfile.read(path, dtype="int16")
-        soundfile.write(path.with_suffix(".flac"), samples, rate)
-        path.unlink()
+    as_flac(small)
     assert load_small(small, workspace).fingerprint == before.fingerprint
 
 
@@ -204,6 +194,7 @@ def test_flac_is_taken_where_there_is_no_wav(small: Path, workspace: Workspace) 
         ("\tang\t", " ang ", "not '[start - end] TAB turn TAB label TAB [v, a, d]'"),
         ("[2.5000, 3.0000, 3.5000]", "[2.5000, 3.0000]", "not '[start - end] TAB turn TAB label TAB [v, a, d]'"),
         ("\tSes01M_", "\tSes02M_", "is not the name of a turn of Session1"),
+        ("\tSes01M_impro", "\tSes01M_debate", "is not the name of a turn of Session1"),
         ("_F000\t", "_000\t", "is not the name of a turn of Session1"),
     ],
 )
@@ -235,3 +226,132 @@ def test_a_turn_listed_twice_is_an_error(small: Path, workspace: Workspace) -> N
 def test_another_folder_names_the_expected_layout(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(CorpusError, match=r"no IEMOCAP here; expected Session1/dialog/EmoEvaluation"):
         load_manifest(CorpusConfig(name="iemocap", root=tmp_path), workspace)
+
+
+LABEL_SETS = {
+    "merged-4": {"ang": 1103, "hap": 1636, "neu": 1708, "sad": 1084},
+    "plain-4": {"ang": 1103, "hap": 595, "neu": 1708, "sad": 1084},
+    "excited-5": {"ang": 1103, "exc": 1041, "hap": 595, "neu": 1708, "sad": 1084},
+    "frustrated-5": {"ang": 1103, "fru": 1849, "hap": 1636, "neu": 1708, "sad": 1084},
+    "dimensions": {"": 10_039},
+}
+
+
+def config_of(root: Path, **choices: str | bool) -> CorpusConfig:
+    return CorpusConfig.model_validate({"name": "iemocap", "root": root, **choices})
+
+
+@pytest.mark.parametrize("labels", list(LABEL_SETS))
+def test_each_label_set_has_its_classes_and_counts(published: Path, kept: Workspace, labels: str) -> None:
+    manifest = load_manifest(config_of(published, labels=labels), kept)
+    assert Counter(item.label for item in manifest.utterances) == LABEL_SETS[labels]
+    assert manifest.classes == (() if labels == "dimensions" else tuple(LABEL_SETS[labels]))
+    assert (manifest.ledger, manifest.incomplete) == ((), None)
+
+
+def test_dimensions_are_all_turns_of_each_session(published: Path, kept: Workspace) -> None:
+    manifest = load_manifest(config_of(published, labels="dimensions"), kept)
+    sessions = Counter(item.session for item in manifest.utterances)
+    assert sessions == {f"Session{number}": count for number, count in ALL_LABELLED.items()}
+    assert {(item.valence, item.activation, item.dominance) for item in manifest.utterances} == {(2.5, 3.0, 3.5)}
+    check_launchable(manifest, config_of(published, labels="dimensions"))
+    folds = make_folds(manifest, FoldsConfig())
+    assert [len(fold.test) for fold in folds.folds] == list(ALL_LABELLED.values())
+
+
+@pytest.mark.parametrize("labels", ["merged-4", "dimensions"])
+def test_the_subsets_divide_the_corpus_by_dialog(published: Path, kept: Workspace, labels: str) -> None:
+    whole = load_manifest(config_of(published, labels=labels), kept)
+    parts = {
+        subset: load_manifest(config_of(published, labels=labels, subset=subset), kept)
+        for subset in ("improvised", "scripted")
+    }
+    for subset, word in (("improvised", "_impro01_"), ("scripted", "_script02_2_")):
+        expected = tuple(item for item in whole.utterances if word in item.utterance)
+        assert expected
+        assert parts[subset].utterances == expected
+        assert parts[subset].incomplete is None
+        assert parts[subset].classes == whole.classes
+    assert sum(len(part.utterances) for part in parts.values()) == len(whole.utterances)
+
+
+def test_each_label_set_and_subset_has_its_own_fingerprint(published: Path, kept: Workspace) -> None:
+    manifests = [
+        load_manifest(config_of(published, labels=labels, **({"subset": subset} if subset else {})), kept)
+        for labels in LABEL_SETS
+        for subset in ("", "improvised", "scripted")
+    ]
+    assert len({manifest.fingerprint for manifest in manifests}) == 15
+    usual = load_manifest(config_of(published), kept)
+    assert usual.fingerprint == manifests[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "accepted", "refused"),
+    [
+        ("exc", "hap", ("merged-4", "frustrated-5"), {
+            "plain-4": "tag exc 1040 of 1041; tag hap 596 of 595",
+            "excited-5": "tag exc 1040 of 1041; tag hap 596 of 595",
+            "dimensions": "tag exc 1040 of 1041; tag hap 596 of 595",
+        }),
+        ("fru", "xxx", ("merged-4", "plain-4", "excited-5"), {
+            "frustrated-5": "tag fru 1848 of 1849",
+            "dimensions": "tag fru 1848 of 1849; tag xxx 2508 of 2507",
+        }),
+        ("neu", "fea", (), {
+            "merged-4": "Session1 neu 383 of 384",
+            "plain-4": "Session1 neu 383 of 384",
+            "dimensions": "Session1 neu 383 of 384; tag fea 41 of 40",
+        }),
+        ("sur", None, ("merged-4", "frustrated-5"), {"dimensions": "Session1 turns 1818 of 1819; tag sur 106 of 107"}),
+    ],
+)  # fmt: skip
+def test_a_label_set_is_refused_when_a_count_it_depends_on_is_not_the_published_one(
+    published: Path,
+    tmp_path: Path,
+    workspace: Workspace,
+    old: str,
+    new: str | None,
+    accepted: tuple[str, ...],
+    refused: dict[str, str],
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(published, copy, ignore=shutil.ignore_patterns("*.wav"))
+    path = next(path for path in sorted(copy.glob("Session1/dialog/*/Ses*.txt")) if f"\t{old}\t" in path.read_text())
+    lines = path.read_text().splitlines()
+    at = next(index for index, line in enumerate(lines) if f"\t{old}\t" in line)
+    lines[at] = lines[at].replace(f"\t{old}\t", f"\t{new}\t") if new else ""
+    path.write_text("\n".join(lines))
+    for labels in accepted:
+        assert list_iemocap(config_of(copy, labels=labels), workspace).incomplete is None
+    for labels, differences in refused.items():
+        for subset in ("improvised", "scripted"):  # counted before the subset is taken
+            with pytest.raises(CorpusError, match="--allow-incomplete accepts that"):
+                load_manifest(config_of(copy, labels=labels, subset=subset), workspace)
+        lenient = list_iemocap(config_of(copy, labels=labels, allow_incomplete=True), workspace)
+        assert lenient.incomplete is not None
+        assert lenient.incomplete.endswith(f" utterances ({differences})")
+
+
+def test_the_comparison_shows_what_the_label_set_depends_on(small: Path, workspace: Workspace) -> None:
+    with pytest.raises(CorpusError) as caught:
+        load_manifest(config_of(small, labels="dimensions"), workspace)
+    head, columns, *rows, tags = str(caught.value).splitlines()
+    assert head == f"{small}: 60 utterances, not IEMOCAP's 10039; --allow-incomplete accepts that"
+    assert columns.split() == ["found/published", "ang", "hap+exc", "neu", "sad", "all", "turns"]
+    assert rows[0].split() == ["Session1", "2/229", "3/278", "3/384", "3/194", "11/1085", "12/1819"]
+    assert tags == "by tag: dis 0/2, exc 5/1041, fea 0/40, fru 5/1849, hap 10/595, oth 0/3, sur 0/107, xxx 0/2507"
+
+
+def test_a_subset_without_any_turn_is_an_error(small: Path, workspace: Workspace) -> None:
+    for path in small.glob("Session*/dialog/EmoEvaluation/Ses*_script*.txt"):
+        path.unlink()
+    config = config_of(small, subset="scripted", allow_incomplete=True)
+    with pytest.raises(CorpusError, match=r"none of its \d+ utterances is scripted"):
+        load_manifest(config, workspace)
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(small: Path, tmp_path: Path, workspace: Workspace) -> None:
+    before = load_small(small, workspace)
+    moved = shutil.move(small, tmp_path / "elsewhere")
+    assert load_small(moved, workspace).fingerprint == before.fingerprint

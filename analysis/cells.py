@@ -1,0 +1,45 @@
+"""Rows of results and comparisons (`as_rows`) → the cells that people read, in percent and points."""
+
+from __future__ import annotations
+
+__all__ = ["difference_cells", "pairs_cell", "score_cells", "summary_cell", "trials_cell"]
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.wording import DASH, interval, mean_sd, p_value, points
+
+Row = Mapping[str, Any]
+
+
+def score_cells(row: Row, *, digits: int = 1) -> list[str]:
+    """UA, WA and F1 of a row of results, mean ± sd."""
+    return [mean_sd(row[f"{name}_mean"], row[f"{name}_sd"], digits) for name in ("ua", "wa", "f1")]
+
+
+def trials_cell(row: Row) -> str:
+    """Complete and planned trials of a row of results, and which seeds are missing."""
+    text = f"{row['n_trials']}/{row['n_expected']}"
+    if row["status"] == "complete":
+        return text
+    return f"{text} ({row['status']}: no seed {row['missing_seeds'].replace(' ', ', ')})"
+
+
+def pairs_cell(row: Row) -> str:
+    """Paired cells of a comparison, and how many seeds they are of when not all are there."""
+    whole = row["n_seeds"] == row["n_seeds_expected"]
+    return str(row["n_pairs"]) + ("" if whole else f" ({row['n_seeds']}/{row['n_seeds_expected']} seeds)")
+
+
+def difference_cells(row: Row, *, digits: int = 1) -> list[str]:
+    """Difference, interval, p and Holm's p of a comparison."""
+    spread = interval(row["ci_low"], row["ci_high"], digits)
+    return [points(row["difference"], digits), spread, p_value(row["p"]), p_value(row["p_corrected"])]
+
+
+def summary_cell(row: Row | None) -> str:
+    """A comparison in one cell: `+3.0 [+1.0, +5.0], p .1250` (Holm); a dash where there is none."""
+    if row is None or row["difference"] is None:
+        return DASH
+    difference, spread, _, corrected = difference_cells(row)
+    return f"{difference} {spread}, p {corrected}"

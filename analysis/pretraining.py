@@ -1,0 +1,89 @@
+"""How well the upstreams rebuild frames of speakers they never heard: the losses, by intensity quarter."""
+
+from __future__ import annotations
+
+__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_sentence"]
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from analysis.figures import ROW_INCHES, Drawing, clean
+from analysis.svg import ACCENT, GRID, INK, styled
+from analysis.wording import count
+from core.records import Record
+
+QUARTERS = ("validation_loss_q1", "validation_loss_q2", "validation_loss_q3", "validation_loss_q4")
+MARKS = (("o", 0.0), ("s", 0.3), ("D", 0.65), ("^", 1.0))
+"""Shape and fill of the quarters, least to most intense: told apart by either alone."""
+
+
+def loss_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Arm, upstream, control and losses (mean absolute error per feature value) of the arms that have any."""
+    columns = ["arm", "upstream", "control", "pretrain_loss", "validation_loss", *QUARTERS, "arm_key"]
+    return results.loc[results["validation_loss"].notna(), columns].reset_index(drop=True)
+
+
+def measured_sentence(records: Sequence[Record]) -> str:
+    """On how much the validation loss of each trial was measured; empty when no record has one."""
+    entries = [record.pretraining for record in records if record.pretraining is not None]
+    if not entries:
+        return ""
+    parts = [
+        _range([entry.utterances for entry in entries], "utterance"),
+        _range([entry.speakers for entry in entries], "speaker"),
+        _range([entry.frames for entry in entries], "frame"),
+    ]
+    return f"Each trial is measured on {parts[0]} of {parts[1]} held out, {parts[2]}."
+
+
+def draw_losses(results: pd.DataFrame) -> Drawing | None:
+    """Validation loss of every arm in each intensity quarter, one panel per upstream. None when no arm has one."""
+    data = loss_table(results)
+    if data.empty:
+        return None
+    groups = [(str(upstream), group) for upstream, group in data.groupby("upstream", sort=False)]
+    with styled():
+        lengths = [len(group) for _, group in groups]
+        figure = Figure(figsize=(8.6, 0.9 + 0.7 * len(groups) + ROW_INCHES * len(data)), layout="constrained")
+        panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[length + 1 for length in lengths])
+        for axes, (upstream, group) in zip(panels.flat, groups, strict=True):
+            _panel(axes, group)
+            if len(groups) > 1:
+                axes.set_title(upstream)
+        panels[-1, 0].set_xlabel("validation loss (mean absolute error per feature value)")
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=5)
+    return Drawing(
+        name="pretraining",
+        title="Validation loss by intensity of the frames",
+        caption="Reconstruction of frames of speakers the upstream never heard, drawn at random whatever the arm's "
+        "policy; mean over folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) "
+        "on the arm's own track. A control arm's quarters are other frames. Smaller is better."
+        + (" The upstreams rebuild different things: compare within a panel only." if len(groups) > 1 else ""),
+        figure=figure,
+        data=data.drop(columns="arm_key"),
+    )
+
+
+def _panel(axes: Axes, data: pd.DataFrame) -> None:
+    rows = np.arange(len(data))
+    values_AQ = data[list(QUARTERS)].to_numpy(dtype=np.float64)
+    axes.hlines(rows, values_AQ.min(axis=1), values_AQ.max(axis=1), color=GRID, linewidth=1.6)
+    names = ("Q1, least intense", "Q2", "Q3", "Q4, most intense")
+    for (shape, fill), name, values in zip(MARKS, names, values_AQ.T, strict=True):
+        face = to_rgba(ACCENT, fill)
+        axes.plot(values, rows, shape, color=ACCENT, markerfacecolor=face, markersize=5.5, label=name)
+    axes.plot(data["validation_loss"], rows, "|", color=INK, markersize=13, label="all frames")
+    axes.set_yticks(rows, list(data["arm"]))
+    axes.set_ylim(len(data) - 0.4, -0.6)
+    axes.grid(axis="x")
+    clean(axes)
+
+
+def _range(numbers: Sequence[int], noun: str) -> str:
+    low, high = min(numbers), max(numbers)
+    return count(low, noun) if low == high else f"{low:,} to {count(high, noun)}"

@@ -1,0 +1,54 @@
+"""How much one comparison allows one to say: interval first, then the corrected test."""
+
+from __future__ import annotations
+
+__all__ = ["LEVEL", "Standing", "evidence", "interval_text", "is_above", "is_shown", "standing"]
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from analysis.wording import count, p_value, points
+
+LEVEL = 0.05
+
+Standing = Literal["better", "leans better", "open", "leans worse", "worse", "absent"]
+"""`better`, `worse`: interval and corrected test agree. `leans …`: the interval excludes zero, the corrected test does
+not confirm it: a sign, not proof. `open`: the interval includes zero, or there is none. `absent`: nothing to compare.
+"""
+
+
+def standing(row: Mapping[str, Any] | None) -> Standing:
+    """Standing of the arm of a comparison (a row of `as_rows`; None where no such comparison was planned)."""
+    if row is None or row["difference"] is None:
+        return "absent"
+    if row["ci_low"] is None or row["ci_low"] <= 0 <= row["ci_high"]:
+        return "open"
+    proven = row["p_corrected"] < LEVEL
+    if row["difference"] > 0:
+        return "better" if proven else "leans better"
+    return "worse" if proven else "leans worse"
+
+
+def is_above(found: Standing) -> bool:
+    return found in ("better", "leans better")
+
+
+def is_shown(found: Standing) -> bool:
+    """Whether interval and corrected test agree, on either side."""
+    return found in ("better", "worse")
+
+
+def interval_text(row: Mapping[str, Any]) -> str:
+    """`95 % interval +1.0 to +5.0 over 10 speakers`, or why there is none."""
+    speakers = count(row["n_speakers"], "speaker")
+    if row["ci_low"] is None:
+        return f"no interval: {speakers}, too few"
+    return f"95 % interval {points(row['ci_low'])} to {points(row['ci_high'])} over {speakers}"
+
+
+def evidence(row: Mapping[str, Any]) -> str:
+    """The numbers behind a claim: `+3.0 points; 95 % interval +1.0 to +5.0 over 10 speakers; p = .0625, Holm .1250`."""
+    return (
+        f"{points(row['difference'])} points; {interval_text(row)}; p = {p_value(row['p'])}, "
+        f"Holm {p_value(row['p_corrected'])}"
+    )

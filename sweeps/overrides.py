@@ -1,0 +1,95 @@
+"""`-o key=value`: what it changes in a definition, and the YAML in which definitions and values are written."""
+
+from __future__ import annotations
+
+__all__ = ["apply_overrides", "overridden", "read_yaml"]
+
+import copy
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from core.errors import BadInputError
+from core.presets import Settings
+from sweeps.settings import check_key, get, is_corpus, put
+
+SWEEP_KEYS = ("preset", "seeds", "twins", "controls", "arms", "when", "contrasts")
+"""Parts of a definition that an override replaces as a whole."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where `1e-4` is text: here it is a number, as everyone who types it means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a YAML text means. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
+    """The content of a definition with `key=value` overrides applied; BadInputError for keys that do not exist.
+
+    `axes.KEY=` replaces the axis of that name wherever it stands, at the top or in a branch of `when`, and adds it at
+    the top where there is none; `KEY=` does the same with a fixed setting.
+    """
+    changed = copy.deepcopy(content)
+    pairs = [_split(override) for override in overrides]
+    changed |= {key: value for key, value in pairs if key in SWEEP_KEYS}
+    # A corpus's name goes first: naming another corpus drops what was said of the old one.
+    for key, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".name")):
+        if key.startswith("axes."):
+            _set_axis(changed, key.removeprefix("axes."), value if isinstance(value, list) else [value])
+        elif key not in SWEEP_KEYS:
+            _set_setting(changed, key, value)
+    return changed
+
+
+def overridden(overrides: Iterable[str]) -> set[str]:
+    """The dotted trial settings that overrides give, as axes or fixed."""
+    return {_split(override)[0].removeprefix("axes.") for override in overrides} - set(SWEEP_KEYS)
+
+
+def _set_axis(content: Settings, axis: str, values: list[Any]) -> None:
+    check_key(axis, where=f"-o axes.{axis}")
+    places = _places(content, "axes")
+    for place in [each for each in places if axis in each] or places[:1]:
+        place[axis] = values
+
+
+def _set_setting(content: Settings, key: str, value: Any) -> None:
+    check_key(key, where="-o", besides=SWEEP_KEYS)
+    owner, _, field = key.rpartition(".")
+    of_corpus = bool(owner) and is_corpus(owner)
+    places = _places(content, "settings")
+    standing = [each for each in places if get(each, key) is not None]
+    if not standing and of_corpus:
+        standing = [each for each in places if get(each, owner) is not None][:1]
+    for place in standing or places[:1]:
+        if of_corpus and field == "name":
+            put(place, owner, {})
+        put(place, key, value)
+
+
+def _places(content: Settings, part: str) -> list[Settings]:
+    """The `axes` or `settings` at the top, which are made if need be, and those of the branches."""
+    when = content.get("when")
+    # What else may stand there is refused when the definition is made.
+    branches = [branch for branch in when if isinstance(branch, dict)] if isinstance(when, list) else []
+    return [content.setdefault(part, {}), *(each[part] for each in branches if isinstance(each.get(part), dict))]
+
+
+def _split(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise BadInputError(f"-o {override}: expected key=value")
+    try:
+        return key.strip(), read_yaml(text)
+    except yaml.YAMLError as error:
+        raise BadInputError(f"-o {override}: the value is not YAML ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,215 @@
+"""A definition spread out: the points of its axes, arms and branches, and the trials that belong to each of them."""
+
+from __future__ import annotations
+
+__all__ = ["Point", "Role", "contrast_pairs", "family", "points"]
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.config import TrialConfig
+from core.errors import BadInputError
+from core.relevance import looks_at_intensity, unused_settings
+from core.resolve import twin_of
+from sweeps.definition import Branch, Contrast, Control, SweepDefinition, laid_out, trial_config
+from sweeps.settings import effective, leaves, overlap
+
+Role = Literal["arm", "twin"] | Control
+"""What a trial is to the point it was made for; a control arm has the name of its track."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One setting of everything but the seed."""
+
+    coordinates: dict[str, Any]
+    """Axis → value; for each mapping of named arms, its place in the definition (`arms`, `when.0.arms`) → name."""
+    varied: tuple[str, ...]
+    """Dotted settings that axes and arms set here."""
+    config: TrialConfig
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The named arms it stands for."""
+        return tuple(value for axis, value in self.coordinates.items() if _names_arms(axis))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """One value of one axis, or one named arm."""
+
+    axis: str
+    value: Any
+    settings: dict[str, Any]
+    place: str
+    """Where it stands, for messages."""
+
+
+def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) -> tuple[Point, ...]:
+    """All points of a definition, in its order.
+
+    Args:
+        definition: axes and arms at the top span points; each branch of `when` that one of them fulfils multiplies its
+            own axes and arms in.
+        fixed: dotted settings that the command line gives to all trials.
+
+    Raises BadInputError for a setting that is refused or given in two places, that means nothing at a point where it
+    is given (the preset's own are exempt), for a branch that no point fulfils, and for controls that no arm can have.
+    """
+    _check_conditions(definition)
+    spread: list[Point] = []
+    fulfilled: set[int] = set()
+    for top in itertools.product(*_dimensions(definition, axis="arms", under="")):
+        settings = laid_out(definition, _together(top))
+        branches = {i: branch for i, branch in enumerate(definition.when) if branch.matches(settings)}
+        fulfilled |= branches.keys()
+        inner = [
+            choices
+            for i, branch in branches.items()
+            for choices in _dimensions(branch, axis=f"when.{i}.arms", under=f" under when {branch}")
+        ]
+        for rest in itertools.product(*inner):
+            spread.append(_point(definition, [*top, *rest], list(branches.values()), fixed or {}))
+    for i, branch in enumerate(definition.when):
+        if i not in fulfilled:
+            raise BadInputError(f"sweep {definition.name}: when {branch}: no point has that{_values_of(branch, spread)}")
+    if definition.controls and not any(looks_at_intensity(point.config) for point in spread):
+        raise BadInputError(f"sweep {definition.name}: controls: no arm looks at intensity, there is nothing to control")
+    return tuple(spread)
+
+
+def family(config: TrialConfig, definition: SweepDefinition) -> Iterator[tuple[Role, TrialConfig]]:
+    """The arm itself, its twin, its control arms: what is to finish together. Twin and controls only where they exist.
+
+    A control arm has the arm's own twin.
+    """
+    yield "arm", config
+    twin = twin_of(config) if definition.twins else None
+    if twin is not None:
+        yield "twin", twin
+    if looks_at_intensity(config):
+        for control in definition.controls:
+            intensity = config.intensity.model_copy(update={"control": control})
+            yield control, config.model_copy(update={"intensity": intensity})
+
+
+def contrast_pairs(definition: SweepDefinition, spread: tuple[Point, ...]) -> list[tuple[str, Point, Point]]:
+    """(name, arm, against) of each contrast, once for each combination of all other axes.
+
+    Raises BadInputError for a contrast whose two arms never stand in one mapping.
+    """
+    known = {_place(point.coordinates): point for point in spread}
+    pairs = []
+    for name, contrast in definition.contrasts.items():
+        found = [(name, point, against) for point in spread for against in _against(point, contrast, known)]
+        if not found:
+            raise BadInputError(
+                f"sweep {definition.name}: contrast {name!r}: no mapping of arms holds both {contrast.arm!r} and "
+                f"{contrast.against!r}"
+            )
+        pairs += found
+    return pairs
+
+
+def _against(point: Point, contrast: Contrast, known: Mapping[str, Point]) -> Iterator[Point]:
+    for axis, value in point.coordinates.items():
+        if _names_arms(axis) and value == contrast.arm:
+            other = known.get(_place({**point.coordinates, axis: contrast.against}))
+            if other is not None:
+                yield other
+
+
+def _place(coordinates: Mapping[str, Any]) -> str:
+    return json.dumps(coordinates, sort_keys=True, default=str)
+
+
+def _names_arms(axis: str) -> bool:
+    return axis == "arms" or axis.startswith("when.")
+
+
+def _dimensions(part: SweepDefinition | Branch, *, axis: str, under: str) -> list[list[_Choice]]:
+    dimensions = [
+        [_Choice(axis=key, value=value, settings={key: value}, place=f"an axis{under}") for value in values]
+        for key, values in part.axes.items()
+    ]
+    if part.arms:
+        dimensions.append(
+            [
+                _Choice(axis=axis, value=name, settings=bundle, place=f"in arm {name!r}{under}")
+                for name, bundle in part.arms.items()
+            ]
+        )
+    return dimensions
+
+
+def _together(choices: Iterable[_Choice]) -> dict[str, Any]:
+    return {key: value for choice in choices for key, value in choice.settings.items()}
+
+
+def _point(
+    definition: SweepDefinition, choices: list[_Choice], branches: list[Branch], fixed: Mapping[str, Any]
+) -> Point:
+    where = _label(choices)
+    given = [("a fixed setting", leaves(definition.settings))]
+    given += [(f"a fixed setting under when {branch}", leaves(branch.settings)) for branch in branches]
+    given += [(choice.place, leaves(choice.settings)) for choice in choices]
+    controls = [("in controls", {"intensity.control": definition.controls})] if definition.controls else []
+    _refuse_two_places(definition, [*given, *controls], where)
+    of_branches = {key: value for branch in branches for key, value in leaves(branch.settings).items()}
+    chosen = _together(choices)
+    config = trial_config(definition, {**fixed, **of_branches, **chosen}, where=where)
+    _refuse_unused(definition, given, config, where)
+    return Point(
+        coordinates={choice.axis: choice.value for choice in choices}, varied=tuple(leaves(chosen)), config=config
+    )
+
+
+def _label(choices: list[_Choice]) -> str:
+    named = [("arm" if _names_arms(choice.axis) else choice.axis, choice.value) for choice in choices]
+    return ", at " + ", ".join(f"{axis} {value!r}" for axis, value in named) if named else ""
+
+
+def _refuse_two_places(definition: SweepDefinition, given: list[tuple[str, dict[str, Any]]], where: str) -> None:
+    for (one, keys), (other, others) in itertools.combinations(given, 2):
+        for key, second in itertools.product(keys, others):
+            if overlap(key, second):
+                hint = f"; change an axis with -o axes.{second}=[…]" if "an axis" in (one, other) else ""
+                raise BadInputError(f"sweep {definition.name}{where}: {second}: is {one} and {other} at once{hint}")
+
+
+def _refuse_unused(
+    definition: SweepDefinition, given: list[tuple[str, dict[str, Any]]], config: TrialConfig, where: str
+) -> None:
+    unused = unused_settings(config)
+    for place, settings in given:
+        for key, value in settings.items():
+            reason = next((why for prefix, why in unused.items() if f"{key}.".startswith(f"{prefix}.")), None)
+            if reason is not None and value is not None:
+                raise BadInputError(
+                    f"sweep {definition.name}{where}: {key} ({place}) means nothing there: {reason}; put it under "
+                    "`when`, in a branch for the points it is meant for"
+                )
+
+
+def _check_conditions(definition: SweepDefinition) -> None:
+    """Conditions look at what holds before any branch does: no branch may set what one of them asks for."""
+    asked = [key for branch in definition.when for key in branch.condition]
+    for branch in definition.when:
+        bundles = [key for bundle in branch.arms.values() for key in bundle]
+        for key, set_here in itertools.product(asked, [*leaves(branch.settings), *branch.axes, *bundles]):
+            if overlap(key, set_here):
+                raise BadInputError(
+                    f"sweep {definition.name}: when {branch}: sets {set_here}, which a condition of `when` asks for; "
+                    "set it at the top"
+                )
+
+
+def _values_of(branch: Branch, spread: list[Point]) -> str:
+    asked = []
+    for key in branch.condition:
+        values = {str(effective(point.config.model_dump(mode="json"), key)) for point in spread}
+        asked.append(f"{key}: {', '.join(sorted(values))}")
+    return f" ({'; '.join(asked)})"

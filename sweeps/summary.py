@@ -1,0 +1,151 @@
+"""What a definition says, before any corpus is looked at: for `sweep show`."""
+
+from __future__ import annotations
+
+__all__ = ["summarise", "summary_text"]
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.config import CorpusConfig, TrialConfig
+from core.presets import preset_settings
+from core.resolve import meaningful_settings
+from sweeps.definition import Branch, SweepDefinition
+from sweeps.settings import leaves, merge, overlap
+from sweeps.space import Point, contrast_pairs, family, points
+
+COMPARED = ("features", "intensity.ranking", "intensity.strengthnet", "mockingjay", "npc", "pretrain", "probe")
+"""Settings for which `paper` holds published sizes and schedules."""
+
+
+def summarise(definition: SweepDefinition) -> dict[str, Any]:
+    """Everything `sweep show` says, as JSON values.
+
+    `arms` and `trials` count what is known to differ by its settings, twins and controls included: no corpus is looked
+    at. Raises BadInputError for a definition that makes no plan.
+    """
+    spread = points(definition)
+    pairs = contrast_pairs(definition, spread)
+    arms = {_identity(member) for point in spread for _, member in family(point.config, definition)}
+    upstreams = {point.config.upstream: point for point in reversed(spread)}
+    return {
+        "name": definition.name,
+        "description": definition.description,
+        "preset": definition.preset,
+        "corpora": list(dict.fromkeys(_corpora(point.config) for point in spread)),
+        "settings": leaves(definition.settings),
+        "axes": definition.axes,
+        "named_arms": definition.arms,
+        "when": [_branch(branch) for branch in definition.when],
+        "twins": definition.twins,
+        "controls": definition.controls,
+        "contrasts": {
+            name: {**contrast.model_dump(), "pairs": sum(name == found for found, _, _ in pairs)}
+            for name, contrast in definition.contrasts.items()
+        },
+        "seeds": definition.seeds,
+        "arms": len(arms),
+        "trials": len(arms) * len(set(definition.seeds)),
+        "unlike_paper": {name: _unlike_paper(upstreams[name]) for name in sorted(upstreams)},
+    }
+
+
+def _identity(config: TrialConfig) -> str:
+    return json.dumps(meaningful_settings(config), sort_keys=True)
+
+
+def _branch(branch: Branch) -> dict[str, Any]:
+    return {
+        "if": branch.condition,
+        "settings": leaves(branch.settings),
+        "axes": branch.axes,
+        "named_arms": branch.arms,
+    }
+
+
+def _corpora(config: TrialConfig) -> str:
+    parts = [f"{_corpus(config.corpus)} evaluated"]
+    source, heard = config.pretraining_audio.source, config.pretraining_audio.corpus
+    parts.append(f"{_corpus(heard)} heard in pre-training" if heard else f"pre-training hears: {source}")
+    if config.intensity.fit:
+        parts.append(f"intensity learnt from {_corpus(config.intensity.fit)}")
+    else:
+        parts.append(f"intensity from {config.intensity.file}")
+    return ", ".join(parts)
+
+
+def _corpus(corpus: CorpusConfig) -> str:
+    part = corpus.subset or (corpus.part if corpus.part != "main" else None)
+    return f"{corpus.name} ({part})" if part else corpus.name
+
+
+def _unlike_paper(point: Point) -> list[dict[str, Any]]:
+    """Sizes and schedules of a point that are not the published ones; what its axes and arms set is left out."""
+    config = point.config
+    published = TrialConfig.model_validate(merge(*preset_settings("paper", config.upstream))).model_dump(mode="json")
+    paper = leaves(published)
+    return [
+        {"setting": key, "here": value, "paper": paper[key]}
+        for key, value in leaves(meaningful_settings(config)).items()
+        if any(key.startswith(f"{part}.") for part in COMPARED)
+        and not any(overlap(key, varied) for varied in point.varied)
+        and value != paper[key]
+    ]
+
+
+def summary_text(summary: Mapping[str, Any], arguments: Sequence[str]) -> str:
+    """The same for people. `arguments`: name and overrides, with which `sweep launch` starts it."""
+    lines = [f"{summary['name']}: {summary['description']}", ""]
+    lines.append(f"preset    {summary['preset']}")
+    lines += [f"corpora   {corpora}" for corpora in summary["corpora"]]
+    lines.append(f"seeds     {' '.join(map(str, summary['seeds']))}")
+    lines.append(f"twins     {'one for each arm that uses intensity' if summary['twins'] else 'none'}")
+    lines.append(f"controls  {' '.join(summary['controls']) or 'none'}")
+    lines += _space_lines(summary, "")
+    for branch in summary["when"]:
+        condition = ", ".join(f"{key} = {_value(value)}" for key, value in branch["if"].items())
+        lines += ["", f"when {condition}", *_space_lines(branch, "  ")]
+    if summary["contrasts"]:
+        width = max(map(len, summary["contrasts"]))
+        lines += ["", "also compared"]
+        lines += [f"  {name:{width}}  {each['arm']} − {each['against']}" for name, each in summary["contrasts"].items()]
+    lines += ["", f"{summary['arms']} arms, {summary['trials']} trials, before corpora are looked at"]
+    for upstream, rows in summary["unlike_paper"].items():
+        lines += ["", f"{upstream}: {'not as published' if rows else 'sizes and schedules as published'}", *_table(rows)]
+    lines += ["", f"start it: sweep launch {shlex.join(arguments)}"]
+    return "\n".join(lines)
+
+
+def _space_lines(part: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    for title, rows in (
+        ("settings", [(key, _value(value)) for key, value in part["settings"].items()]),
+        ("axes", [(key, _value(values)) for key, values in part["axes"].items()]),
+        ("arms", [(name, _bundle(bundle)) for name, bundle in part["named_arms"].items()]),
+    ):
+        if rows:
+            width = max(len(key) for key, _ in rows)
+            lines += [f"{indent}{title}", *(f"{indent}  {key:{width}}  {value}" for key, value in rows)]
+    return lines
+
+
+def _bundle(bundle: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_value(value)}" for key, value in bundle.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    cells = [("setting", "here", "paper"), *((row["setting"], _value(row["here"]), _value(row["paper"])) for row in rows)]
+    first, second = (max(len(cell[i]) for cell in cells) for i in (0, 1))
+    return [f"  {setting:{first}}  {here:>{second}}  {paper}" for setting, here, paper in cells]
