@@ -18,7 +18,7 @@ from core.records import Record
 
 MATCHED: dict[Kind, str] = {"twin": "its twin", "control-twin": "its twin", "control": "its control"}
 """Pairs that must choose equally many frames; a named contrast may be about that very number."""
-NAMED_PAIRS = 4
+NAMED_PAIRS = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,11 +55,11 @@ def _sentence(rows: Sequence[dict[str, Any]], upstream: str | None) -> str:
     shown = [name for found, names in by_standing.items() if is_shown(found) for name in names]
     leaning = by_standing.get("leans better", []) + by_standing.get("leans worse", [])
     parts = {
-        "Shown to change UA by interval and corrected test": shown,
-        "By the interval only, a sign and not proof": leaning,
-        "Not shown to change UA": by_standing.get("open", []),
-        "Not known yet": by_standing.get("absent", []),
+        "shown to change UA by interval and corrected test": shown,
+        "by the interval only, a sign and not proof": leaning,
+        "not shown to change UA": by_standing.get("open", []),
+        "not known yet": by_standing.get("absent", []),
     }
     of = f" of {upstream}" if upstream else ""
-    listed = "; ".join(f"{text.lower()}: {joined(names)}" for text, names in parts.items() if names)
+    listed = "; ".join(f"{text}: {joined(names)}" for text, names in parts.items() if names)
     return f"{count(len(rows), 'named change')}{of}, in points of UA. {listed[0].upper()}{listed[1:]}."

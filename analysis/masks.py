@@ -39,6 +39,7 @@ def policy_table(results: pd.DataFrame) -> pd.DataFrame:
     grouped = audited.groupby(keys, sort=False, dropna=False)["realised_ratio"]
     table = grouped.agg(arms="count", realised_ratio="mean", realised_low="min", realised_high="max").reset_index()
     table["kept"] = table["realised_ratio"] / table["nominal_ratio"]
+    table["off"] = (table["realised_ratio"] - table["nominal_ratio"]).abs() > RATIO_TOLERANCE
     return table
 
 

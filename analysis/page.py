@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["html_text"]
 
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -12,11 +14,13 @@ from markupsafe import Markup, escape
 from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
+from analysis.masks import RATIO_TOLERANCE, chosen_frames
+from analysis.pretraining import QUARTERS, loss_table
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
 from analysis.tables import as_rows
-from analysis.wording import count, joined, mean_sd, p_value, percent, points
+from analysis.wording import count, interval, joined, loss, mean_sd, p_value, percent, points
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -31,20 +35,37 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
         lstrip_blocks=True,
     )
     words = {"percent": percent, "points": points, "mean_sd": mean_sd, "p_value": p_value, "joined": joined}
-    environment.filters |= words
-    environment.globals["count"] = count
+    environment.filters |= words | {"loss": loss}
+    environment.globals |= {"count": count, "interval": interval, "chosen_frames": chosen_frames}
     documents = svgs or {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
     return environment.get_template("index.html").render(
+        **_tables(report),
         report=report,
         style=_raw("style.css"),
         script=_raw("sort.js"),
-        results=as_rows(report.results),
-        comparisons=as_rows(report.comparisons),
         figures=[(drawing, _inline(drawing, documents[drawing.name])) for drawing in report.drawings],
         definitions=METRIC_DEFINITIONS,
         protocol_note=PROTOCOL_NOTE,
         resamples=RESAMPLES,
     )
+
+
+def _tables(report: Report) -> dict[str, Any]:
+    """Rows of the page's tables, and what of the sweep decides which columns they have."""
+    upstreams = report.sweep.upstreams
+    return {
+        "upstreams": upstreams,
+        "several": len(upstreams) > 1,
+        "frames": chosen_frames(upstreams),
+        "chosen": list(report.chosen.values()),
+        "results": as_rows(report.results),
+        "twins": as_rows(report.comparisons[report.comparisons["kind"] == "twin"]),
+        "changes": [(upstream, list(rows)) for upstream, rows in groupby(report.changes, lambda row: row["upstream"])],
+        "policies": as_rows(report.policies),
+        "tolerance": RATIO_TOLERANCE,
+        "losses": as_rows(loss_table(report.results)),
+        "quarters": QUARTERS,
+    }
 
 
 def _inline(drawing: Drawing, document: str) -> Markup:

@@ -76,7 +76,9 @@ def _panel(axes: Axes, data: pd.DataFrame) -> None:
     names = ("Q1, least intense", "Q2", "Q3", "Q4, most intense")
     for (shape, fill), name, values in zip(MARKS, names, values_AQ.T, strict=True):
         face = to_rgba(ACCENT, fill)
-        axes.plot(values, rows, shape, color=ACCENT, markerfacecolor=face, markersize=5.5, label=name)
+        axes.plot(
+            values, rows, shape, color=ACCENT, markerfacecolor=face, markeredgecolor=ACCENT, markersize=5.5, label=name
+        )
     axes.plot(data["validation_loss"], rows, "|", color=INK, markersize=13, label="all frames")
     axes.set_yticks(rows, list(data["arm"]))
     axes.set_ylim(len(data) - 0.4, -0.6)

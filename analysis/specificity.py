@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.masks import MIXES, mixes, shares_clause
-from analysis.standing import Standing, evidence, is_above, is_shown, standing
+from analysis.standing import Standing, is_above, is_shown, standing
 from analysis.tables import as_rows
+from analysis.wording import points
 
 Row = Mapping[str, Any]
 
@@ -54,6 +55,8 @@ class Finding:
     """The arm's row of results."""
     control: Row
     """The control arm's row of results."""
+    twin: Row | None
+    """The row of results of the arm's twin."""
     against_twin: Row | None
     against_control: Row
     control_against_twin: Row | None
@@ -80,7 +83,9 @@ class Finding:
             (False, False): "no gain shown",
         }[is_above(twin), is_above(control)]
         leaning = any(is_above(found) and not is_shown(found) for found in (twin, control))
-        return case + (" (a sign, not proof)" if leaning else "")
+        unequal = mixes(self.arm, self.control) or (self.twin is not None and mixes(self.arm, self.twin))
+        notes = ["a sign, not proof"] * leaning + ["at unequal shares"] * unequal
+        return f"{case} ({', '.join(notes)})" if notes else case
 
 
 def findings(results: pd.DataFrame, comparisons: pd.DataFrame) -> list[Finding]:
@@ -92,6 +97,7 @@ def findings(results: pd.DataFrame, comparisons: pd.DataFrame) -> list[Finding]:
         Finding(
             arm=arms[row["arm_key"]],
             control=arms[row["twin_key"]],
+            twin=arms.get(arms[row["arm_key"]]["twin_key"]),
             against_twin=twins.get(row["arm_key"]),
             against_control=row,
             control_against_twin=twins.get(row["twin_key"]),
@@ -131,18 +137,21 @@ def specificity_sentences(found: Sequence[Finding]) -> list[str]:
     sentences = [_against_twin(first), *map(_against_control, found)]
     standings = [each for one in found for each in one.standings]
     if len(found) > 1 and all(map(is_above, standings)):
-        shown = "each by interval and corrected test" if all(map(is_shown, standings)) else "by the intervals"
-        proof = (
-            "" if all(map(is_shown, standings)) else "; not all of the corrected tests confirm it: a sign, not proof"
-        )
-        sentences.append(f"It stands above its twin and all {len(found)} controls, {shown}{proof}.")
+        proof = "by the intervals; not all of the corrected tests confirm it: a sign, not proof"
+        if all(map(is_shown, standings)):
+            proof = "each by interval and corrected test"
+        controls = "both controls" if len(found) == 2 else f"all {len(found)} controls"
+        sentences.append(f"It stands above its twin and {controls}, {proof}.")
     return sentences
 
 
 def _against_twin(one: Finding) -> str:
     if one.against_twin is None:
         return f"{one.arm['arm']} has no random twin in this sweep: whether there is a gain is not known."
-    return f"{one.arm['arm']} {VERBS[one.standings[0]]} its random twin{_numbers(one.against_twin)}."
+    text = f"{one.arm['arm']} {VERBS[one.standings[0]]} its random twin{_numbers(one.against_twin)}."
+    if one.twin is not None and mixes(one.arm, one.twin):
+        text += f" It {shares_clause(one.arm, one.twin, named='its twin')}: their comparison {MIXES}."
+    return text
 
 
 def _against_control(one: Finding) -> str:
@@ -170,4 +179,8 @@ def _conclusion(one: Finding) -> str:
 
 
 def _numbers(row: Row) -> str:
-    return "" if row["difference"] is None else f" ({evidence(row)})"
+    """Difference and interval; the p values stand in the table."""
+    if row["difference"] is None:
+        return ""
+    between = f"95 % interval {points(row['ci_low'])} to {points(row['ci_high'])}"
+    return f" ({points(row['difference'])} points, {'no interval' if row['ci_low'] is None else between})"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["LEVEL", "Standing", "evidence", "interval_text", "is_above", "is_shown", "standing"]
+__all__ = ["LEVEL", "Standing", "interval_text", "is_above", "is_shown", "standing"]
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from analysis.wording import count, p_value, points
+from analysis.wording import count, points
 
 LEVEL = 0.05
 
@@ -44,11 +44,3 @@ def interval_text(row: Mapping[str, Any]) -> str:
     if row["ci_low"] is None:
         return f"no interval: {speakers}, too few"
     return f"95 % interval {points(row['ci_low'])} to {points(row['ci_high'])} over {speakers}"
-
-
-def evidence(row: Mapping[str, Any]) -> str:
-    """The numbers behind a claim: `+3.0 points; 95 % interval +1.0 to +5.0 over 10 speakers; p = .0625, Holm .1250`."""
-    return (
-        f"{points(row['difference'])} points; {interval_text(row)}; p = {p_value(row['p'])}, "
-        f"Holm {p_value(row['p_corrected'])}"
-    )

@@ -98,15 +98,16 @@ class Batches:
 
     def at(self, step: int, *, audit: MaskAudit) -> Batch:
         """The batch of step `step` (from 0), its masks drawn by the trial's policy and counted in `audit`."""
-        count, place = (stream(self._seed, f"mask-{name}", step) for name in ("count", "place"))
+        count = stream(self._seed, "mask-count", step)
         rows, fates = [], []
         for row, part in enumerate(self.crops(step)):
             intensity_T = np.asarray(self._track[part], dtype=np.float32)
+            # One stream each: what a policy consumes depends on the utterance, and must not reach the next one.
+            place = stream(self._seed, "mask-place", step, row)
             mask_T = draw_mask(intensity_T, self._config.masking, count=count, place=place)
             audit.count(mask_T, intensity_T)
             clean_TD = self._features.frames_at(part).astype(np.float32)
             rows.append(Utterance(clean_TD=clean_TD, score_T=model_score(intensity_T, self._config), mask_T=mask_T))
-            # One stream each: what replacing consumes depends on the mask, and must not reach the next utterance.
             fates.append(stream(self._seed, "mask-fate", step, row))
         return collate(rows, self._config, masking=self._config.masking, fates=fates)
 

@@ -62,7 +62,7 @@ _UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
         },
         "small": {
             "features": {"deltas": 0},
-            "npc": {"hidden": 128},
+            "npc": {"hidden": 96},
             "pretrain": _SMALL_LOOP | _NPC_LOOP,
         },
         # Published: 80 mel bands, no deltas; 100 epochs of LibriSpeech train-clean-360 in batches of 32; Adam 1e-3.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 __all__ = ["looks_at_intensity", "relevant_content", "unused_settings"]
 
+import math
+
 from core.config import MaskingConfig, TrialConfig
 from core.identity import Json
 
 
 def looks_at_intensity(config: TrialConfig) -> bool:
-    """Whether emotional intensity decides what is hidden, or enters the upstream; its controls make sense only then."""
-    return config.masking.policy in ("ems", "ems_topk") or config.score.used
+    """Whether emotional intensity chooses the hidden frames or enters the upstream; controls make sense only then."""
+    masking = config.masking
+    weighed = masking.policy == "ems" and masking.temperature is not None and not math.isinf(masking.temperature)
+    return weighed or masking.policy == "ems_topk" or config.score.used
 
 
 def unused_settings(config: TrialConfig) -> dict[str, str]:
@@ -28,8 +32,8 @@ def unused_settings(config: TrialConfig) -> dict[str, str]:
         unused["score.added_to_input"] = "how the score enters upstream 'npc' was never published"
     unused |= _unused_masking(config.masking)
     if not looks_at_intensity(config) and config.masking.policy != "random_as_topk":
-        reason = f"policy {config.masking.policy!r} without a score switch looks at no intensity"
-        unused["intensity.control"] = reason
+        at = " at infinite temperature" if config.masking.policy == "ems" else ""
+        unused["intensity.control"] = f"policy {config.masking.policy!r}{at} and no score: nothing looks at intensity"
     if config.intensity.source == "external":
         for key in ("ranking", "strengthnet", "threads"):
             unused[f"intensity.{key}"] = "intensity.source 'external' fits no model"

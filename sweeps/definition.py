@@ -6,6 +6,7 @@ __all__ = [
     "Branch",
     "Contrast",
     "Control",
+    "Space",
     "SweepDefinition",
     "accept_corpora",
     "apply_overrides",
@@ -27,13 +28,14 @@ from pydantic import AfterValidator, Field, model_validator
 from core.config import Config, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.presets import Preset, Settings, preset_settings
-from sweeps.overrides import apply_overrides, overridden, read_yaml
+from sweeps.overrides import apply_overrides, overridden_keys, read_yaml
 from sweeps.settings import check_key, checked, effective, get, leaves, merge, put
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 CORPORA = ("corpus", "pretraining_audio.corpus", "intensity.fit")
 
 Control = Literal["loudness", "shuffled", "inverse"]
+
 
 def _without_infinity(value: Any) -> Any:
     if isinstance(value, list | tuple):
@@ -50,14 +52,24 @@ Arms = dict[ArmName, Annotated[dict[str, AxisValue], Field(min_length=1)]]
 """Name → dotted trial settings that are set together; all arms of one mapping are one more axis."""
 
 
-class Branch(Config):
+class Space(Config):
+    """Trial settings, fixed and varied."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Nested trial settings, over those of the preset."""
+    axes: Axes = Field(default_factory=dict)
+    arms: Arms = Field(default_factory=dict)
+
+    def written_keys(self) -> list[str]:
+        """Every dotted trial setting that is set here."""
+        return [*leaves(self.settings), *self.axes, *(key for bundle in self.arms.values() for key in bundle)]
+
+
+class Branch(Space):
     """What holds only for some of the points that the top of a definition spans."""
 
     condition: dict[str, AxisValue] = Field(alias="if", min_length=1)
     """Dotted trial setting → the value, or the list of values, that a point must have; all of them."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    axes: Axes = Field(default_factory=dict)
-    arms: Arms = Field(default_factory=dict)
 
     def matches(self, settings: Settings) -> bool:
         """Whether a trial with these settings fulfils the condition; defaults count like settings that are written."""
@@ -84,16 +96,12 @@ class Contrast(Config):
         return self
 
 
-class SweepDefinition(Config):
+class SweepDefinition(Space):
     """A named sweep: points of a space of trial settings, each an arm with its twin and controls, over seeds."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     description: str = ""
     preset: Preset = "smoke"
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Nested trial settings, over those of the preset."""
-    axes: Axes = Field(default_factory=dict)
-    arms: Arms = Field(default_factory=dict)
     when: tuple[Branch, ...] = ()
     """Settings, axes and arms for a part of the points only."""
     controls: tuple[Control, ...] = ()
@@ -103,6 +111,15 @@ class SweepDefinition(Config):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     twins: bool = True
     """Add the twin of each arm."""
+    allow_quarantined: bool = False
+    """Of every corpus of the sweep."""
+    allow_incomplete: bool = False
+    """Of every corpus of the sweep."""
+
+    def holds_both(self, contrast: Contrast) -> bool:
+        """Whether one mapping of arms has both arms of a contrast."""
+        parts: tuple[Space, ...] = (self, *self.when)
+        return any({contrast.arm, contrast.against} <= set(part.arms) for part in parts)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -139,58 +156,43 @@ def load_definition(name_or_path: str, overrides: Sequence[str] = ()) -> SweepDe
     _check_keys(checked(SweepDefinition, content, where=str(path)), where=str(path))
     definition = checked(SweepDefinition, apply_overrides(content, overrides), where=str(path))
     _check_keys(definition, where=str(path))
-    return _without_lost_branches(definition, overridden(overrides))
+    return _without_lost_branches(definition, overridden_keys(overrides))
 
 
 def _check_keys(definition: SweepDefinition, *, where: str) -> None:
-    for part in (definition, *definition.when):
-        bundles = [key for arm in part.arms.values() for key in arm]
-        for key in [*leaves(part.settings), *part.axes, *bundles]:
-            check_key(key, where=where)
-    for branch in definition.when:
-        for key in branch.condition:
-            check_key(key, where=f"{where}: when")
+    parts: tuple[Space, ...] = (definition, *definition.when)
+    conditions = [key for branch in definition.when for key in branch.condition]
+    for key in [*(key for part in parts for key in part.written_keys()), *conditions]:
+        check_key(key, where=where)
 
 
-def _without_lost_branches(definition: SweepDefinition, keys: set[str]) -> SweepDefinition:
+def _without_lost_branches(definition: SweepDefinition, overridden: set[str]) -> SweepDefinition:
     def is_lost(branch: Branch) -> bool:
-        for key in keys & set(branch.condition):
-            left = definition.axes.get(key, (effective(definition.settings, key),))
-            if not any(value in branch.wanted()[key] for value in left):
+        for key in overridden & set(branch.condition):
+            values = definition.axes.get(key, (effective(definition.settings, key),))
+            if not any(value in branch.wanted()[key] for value in values):
                 return True
         return False
 
-    kept = tuple(branch for branch in definition.when if not is_lost(branch))
-
-    def has(branches: tuple[Branch, ...], contrast: Contrast) -> bool:
-        return any({contrast.arm, contrast.against} <= set(part.arms) for part in (definition, *branches))
-
+    lost = [branch for branch in definition.when if is_lost(branch)]
+    left = definition.model_copy(update={"when": tuple(branch for branch in definition.when if branch not in lost)})
+    parts: tuple[Space, ...] = (left, *left.when)
+    standing = {key for part in parts for key in part.written_keys()}
+    for branch in lost:
+        for key in overridden & set(branch.written_keys()) - standing:
+            raise BadInputError(f"-o {key}: stands under when {branch}, and another override leaves no point with that")
     contrasts = {
         name: contrast
         for name, contrast in definition.contrasts.items()
-        if has(kept, contrast) or not has(definition.when, contrast)
+        if left.holds_both(contrast) or not definition.holds_both(contrast)
     }
-    return definition.model_copy(update={"when": kept, "contrasts": contrasts})
+    return left.model_copy(update={"contrasts": contrasts})
 
 
 def accept_corpora(definition: SweepDefinition, *, quarantined: bool, incomplete: bool) -> SweepDefinition:
     """The definition with every corpus it names accepted although files are set aside, or counts are not published."""
     accepted = {"allow_quarantined": quarantined, "allow_incomplete": incomplete}
-    changes = {f"{corpus}.{name}": True for corpus in CORPORA for name, allowed in accepted.items() if allowed}
-
-    def accepting(settings: Settings, besides: Settings) -> Settings:
-        changed = merge(settings, {})
-        for key, value in changes.items():
-            corpus = key.rpartition(".")[0]
-            if get(settings, corpus) is not None and get(besides, corpus) is None:
-                put(changed, key, value)
-        return changed
-
-    when = tuple(
-        branch.model_copy(update={"settings": accepting(branch.settings, definition.settings)})
-        for branch in definition.when
-    )
-    return definition.model_copy(update={"settings": accepting(definition.settings, {}), "when": when})
+    return definition.model_copy(update={name: True for name, allowed in accepted.items() if allowed})
 
 
 def trial_config(definition: SweepDefinition, point: Mapping[str, Any], *, where: str = "") -> TrialConfig:
@@ -212,6 +214,11 @@ def laid_out(definition: SweepDefinition, point: Mapping[str, Any]) -> Settings:
     own = merge(definition.settings, {})
     for key, value in point.items():
         put(own, key, value)
+    for corpus in CORPORA:
+        if get(own, corpus) is not None:
+            for name in ("allow_quarantined", "allow_incomplete"):
+                if getattr(definition, name):
+                    put(own, f"{corpus}.{name}", True)
     upstream = effective(own, "upstream")
     if upstream not in get_args(UpstreamName):
         # Refused, with the names that exist, when the config is made.

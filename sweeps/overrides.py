@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["apply_overrides", "overridden", "read_yaml"]
+__all__ = ["apply_overrides", "overridden_keys", "read_yaml"]
 
 import copy
 import re
@@ -36,8 +36,9 @@ def read_yaml(text: str) -> Any:
 def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
     """The content of a definition with `key=value` overrides applied; BadInputError for keys that do not exist.
 
-    `axes.KEY=` replaces the axis of that name wherever it stands, at the top or in a branch of `when`, and adds it at
-    the top where there is none; `KEY=` does the same with a fixed setting.
+    `axes.KEY=` replaces the axis of that name wherever it stands, at the top or in a branch of `when`; `KEY=` does the
+    same with a fixed setting. One that stands nowhere is added at the top, or, when it belongs to one upstream (as
+    `npc.hidden` does), in the branch for that upstream where there is one.
     """
     changed = copy.deepcopy(content)
     pairs = [_split(override) for override in overrides]
@@ -51,7 +52,7 @@ def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
     return changed
 
 
-def overridden(overrides: Iterable[str]) -> set[str]:
+def overridden_keys(overrides: Iterable[str]) -> set[str]:
     """The dotted trial settings that overrides give, as axes or fixed."""
     return {_split(override)[0].removeprefix("axes.") for override in overrides} - set(SWEEP_KEYS)
 
@@ -59,7 +60,7 @@ def overridden(overrides: Iterable[str]) -> set[str]:
 def _set_axis(content: Settings, axis: str, values: list[Any]) -> None:
     check_key(axis, where=f"-o axes.{axis}")
     places = _places(content, "axes")
-    for place in [each for each in places if axis in each] or places[:1]:
+    for place in [each for each in places if axis in each] or [_home(content, "axes", axis)]:
         place[axis] = values
 
 
@@ -71,18 +72,30 @@ def _set_setting(content: Settings, key: str, value: Any) -> None:
     standing = [each for each in places if get(each, key) is not None]
     if not standing and of_corpus:
         standing = [each for each in places if get(each, owner) is not None][:1]
-    for place in standing or places[:1]:
+    for place in standing or [_home(content, "settings", key)]:
         if of_corpus and field == "name":
             put(place, owner, {})
         put(place, key, value)
 
 
 def _places(content: Settings, part: str) -> list[Settings]:
-    """The `axes` or `settings` at the top, which are made if need be, and those of the branches."""
+    """The `axes` or `settings` at the top, made if need be, and those of the branches that have some."""
+    of_branches = [branch[part] for branch in _branches(content) if isinstance(branch.get(part), dict)]
+    return [content.setdefault(part, {}), *of_branches]
+
+
+def _home(content: Settings, part: str, key: str) -> Settings:
+    """Where a key goes that stands nowhere yet."""
+    upstream, dot, _ = key.partition(".")
+    of_upstream = [branch for branch in _branches(content) if dot and branch.get("if") == {"upstream": upstream}]
+    home: Settings = (of_upstream or [content])[0].setdefault(part, {})
+    return home
+
+
+def _branches(content: Settings) -> list[Settings]:
     when = content.get("when")
     # What else may stand there is refused when the definition is made.
-    branches = [branch for branch in when if isinstance(branch, dict)] if isinstance(when, list) else []
-    return [content.setdefault(part, {}), *(each[part] for each in branches if isinstance(each.get(part), dict))]
+    return [branch for branch in when if isinstance(branch, dict)] if isinstance(when, list) else []
 
 
 def _split(override: str) -> tuple[str, Any]:

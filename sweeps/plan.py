@@ -19,7 +19,7 @@ from core.resolve import Corpora, key_content, resolve
 from core.store import Workspace, write_atomically
 from core.trial import arm_name, identify, unfinished_record
 from sweeps.definition import SweepDefinition
-from sweeps.settings import get
+from sweeps.settings import get, within
 from sweeps.space import Role, contrast_pairs, family, points
 
 PLAN_SCHEMA = 2
@@ -175,7 +175,7 @@ def _planned(config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, 
 
 def _axes(config: TrialConfig, varied: tuple[str, ...]) -> dict[str, Any]:
     content, unused = config.model_dump(mode="json"), unused_settings(config)
-    keys = [key for key in varied if not any(f"{key}.".startswith(f"{prefix}.") for prefix in unused)]
+    keys = [key for key in varied if not any(within(key, prefix) for prefix in unused)]
     if config.intensity.control != "none" and "intensity.control" not in keys:
         keys.append("intensity.control")
     return {key: get(content, key) for key in keys}
@@ -183,9 +183,7 @@ def _axes(config: TrialConfig, varied: tuple[str, ...]) -> dict[str, Any]:
 
 def _against_controls(members: dict[Role, PlannedTrial]) -> list[PlannedContrast]:
     return [
-        PlannedContrast(
-            kind="control", name=role, arm_key=members["arm"].arm_key, against_key=members[role].arm_key
-        )
+        PlannedContrast(kind="control", name=role, arm_key=members["arm"].arm_key, against_key=members[role].arm_key)
         for role in members
         if role not in ("arm", "twin")
     ]

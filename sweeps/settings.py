@@ -13,6 +13,7 @@ __all__ = [
     "merge",
     "overlap",
     "put",
+    "within",
 ]
 
 import copy
@@ -112,13 +113,18 @@ def merge(low: Settings, high: Settings) -> Settings:
     return merged
 
 
+def within(key: str, prefix: str) -> bool:
+    """Whether a dotted key is `prefix` or lies below it."""
+    return f"{key}.".startswith(f"{prefix}.")
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether two dotted keys set the same thing, or one a part of the other."""
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+    return within(one, other) or within(other, one)
 
 
 def effective(settings: Settings, key: str) -> Any:
-    """The value a trial with these settings has at a dotted key: theirs, else the default. Infinity is `inf`, a text."""
+    """The value a trial with these settings has at a dotted key: theirs, else the default. Infinity as text, `inf`."""
     model: type[BaseModel] | None = TrialConfig
     value: Any = settings
     for part in key.split("."):

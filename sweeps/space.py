@@ -14,8 +14,8 @@ from core.config import TrialConfig
 from core.errors import BadInputError
 from core.relevance import looks_at_intensity, unused_settings
 from core.resolve import twin_of
-from sweeps.definition import Branch, Contrast, Control, SweepDefinition, laid_out, trial_config
-from sweeps.settings import effective, leaves, overlap
+from sweeps.definition import Branch, Contrast, Control, Space, SweepDefinition, laid_out, trial_config
+from sweeps.settings import effective, leaves, overlap, within
 
 Role = Literal["arm", "twin"] | Control
 """What a trial is to the point it was made for; a control arm has the name of its track."""
@@ -30,11 +30,6 @@ class Point:
     varied: tuple[str, ...]
     """Dotted settings that axes and arms set here."""
     config: TrialConfig
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The named arms it stands for."""
-        return tuple(value for axis, value in self.coordinates.items() if _names_arms(axis))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +70,10 @@ def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) 
             spread.append(_point(definition, [*top, *rest], list(branches.values()), fixed or {}))
     for i, branch in enumerate(definition.when):
         if i not in fulfilled:
-            raise BadInputError(f"sweep {definition.name}: when {branch}: no point has that{_values_of(branch, spread)}")
+            found = _values_of(branch, spread)
+            raise BadInputError(f"sweep {definition.name}: when {branch}: no point has that ({found})")
     if definition.controls and not any(looks_at_intensity(point.config) for point in spread):
-        raise BadInputError(f"sweep {definition.name}: controls: no arm looks at intensity, there is nothing to control")
+        raise BadInputError(f"sweep {definition.name}: controls: no arm looks at intensity, so none has a control")
     return tuple(spread)
 
 
@@ -101,17 +97,19 @@ def contrast_pairs(definition: SweepDefinition, spread: tuple[Point, ...]) -> li
 
     Raises BadInputError for a contrast whose two arms never stand in one mapping.
     """
-    known = {_place(point.coordinates): point for point in spread}
-    pairs = []
     for name, contrast in definition.contrasts.items():
-        found = [(name, point, against) for point in spread for against in _against(point, contrast, known)]
-        if not found:
+        if not definition.holds_both(contrast):
             raise BadInputError(
                 f"sweep {definition.name}: contrast {name!r}: no mapping of arms holds both {contrast.arm!r} and "
                 f"{contrast.against!r}"
             )
-        pairs += found
-    return pairs
+    known = {_place(point.coordinates): point for point in spread}
+    return [
+        (name, point, against)
+        for name, contrast in definition.contrasts.items()
+        for point in spread
+        for against in _against(point, contrast, known)
+    ]
 
 
 def _against(point: Point, contrast: Contrast, known: Mapping[str, Point]) -> Iterator[Point]:
@@ -130,7 +128,7 @@ def _names_arms(axis: str) -> bool:
     return axis == "arms" or axis.startswith("when.")
 
 
-def _dimensions(part: SweepDefinition | Branch, *, axis: str, under: str) -> list[list[_Choice]]:
+def _dimensions(part: Space, *, axis: str, under: str) -> list[list[_Choice]]:
     dimensions = [
         [_Choice(axis=key, value=value, settings={key: value}, place=f"an axis{under}") for value in values]
         for key, values in part.axes.items()
@@ -157,7 +155,7 @@ def _point(
     given += [(f"a fixed setting under when {branch}", leaves(branch.settings)) for branch in branches]
     given += [(choice.place, leaves(choice.settings)) for choice in choices]
     controls = [("in controls", {"intensity.control": definition.controls})] if definition.controls else []
-    _refuse_two_places(definition, [*given, *controls], where)
+    _refuse_two_places(definition, [*given, *controls])
     of_branches = {key: value for branch in branches for key, value in leaves(branch.settings).items()}
     chosen = _together(choices)
     config = trial_config(definition, {**fixed, **of_branches, **chosen}, where=where)
@@ -172,12 +170,12 @@ def _label(choices: list[_Choice]) -> str:
     return ", at " + ", ".join(f"{axis} {value!r}" for axis, value in named) if named else ""
 
 
-def _refuse_two_places(definition: SweepDefinition, given: list[tuple[str, dict[str, Any]]], where: str) -> None:
+def _refuse_two_places(definition: SweepDefinition, given: list[tuple[str, dict[str, Any]]]) -> None:
     for (one, keys), (other, others) in itertools.combinations(given, 2):
         for key, second in itertools.product(keys, others):
             if overlap(key, second):
                 hint = f"; change an axis with -o axes.{second}=[…]" if "an axis" in (one, other) else ""
-                raise BadInputError(f"sweep {definition.name}{where}: {second}: is {one} and {other} at once{hint}")
+                raise BadInputError(f"sweep {definition.name}: {second}: is {one} and {other} at once{hint}")
 
 
 def _refuse_unused(
@@ -186,7 +184,7 @@ def _refuse_unused(
     unused = unused_settings(config)
     for place, settings in given:
         for key, value in settings.items():
-            reason = next((why for prefix, why in unused.items() if f"{key}.".startswith(f"{prefix}.")), None)
+            reason = next((why for prefix, why in unused.items() if within(key, prefix)), None)
             if reason is not None and value is not None:
                 raise BadInputError(
                     f"sweep {definition.name}{where}: {key} ({place}) means nothing there: {reason}; put it under "
@@ -198,8 +196,7 @@ def _check_conditions(definition: SweepDefinition) -> None:
     """Conditions look at what holds before any branch does: no branch may set what one of them asks for."""
     asked = [key for branch in definition.when for key in branch.condition]
     for branch in definition.when:
-        bundles = [key for bundle in branch.arms.values() for key in bundle]
-        for key, set_here in itertools.product(asked, [*leaves(branch.settings), *branch.axes, *bundles]):
+        for key, set_here in itertools.product(asked, branch.written_keys()):
             if overlap(key, set_here):
                 raise BadInputError(
                     f"sweep {definition.name}: when {branch}: sets {set_here}, which a condition of `when` asks for; "
@@ -212,4 +209,4 @@ def _values_of(branch: Branch, spread: list[Point]) -> str:
     for key in branch.condition:
         values = {str(effective(point.config.model_dump(mode="json"), key)) for point in spread}
         asked.append(f"{key}: {', '.join(sorted(values))}")
-    return f" ({'; '.join(asked)})"
+    return "; ".join(asked)

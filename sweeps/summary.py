@@ -113,7 +113,8 @@ def summary_text(summary: Mapping[str, Any], arguments: Sequence[str]) -> str:
         lines += [f"  {name:{width}}  {each['arm']} − {each['against']}" for name, each in summary["contrasts"].items()]
     lines += ["", f"{summary['arms']} arms, {summary['trials']} trials, before corpora are looked at"]
     for upstream, rows in summary["unlike_paper"].items():
-        lines += ["", f"{upstream}: {'not as published' if rows else 'sizes and schedules as published'}", *_table(rows)]
+        verdict = "not as published" if rows else "sizes and schedules as published"
+        lines += ["", f"{upstream}: {verdict}", *_table(rows)]
     lines += ["", f"start it: sweep launch {shlex.join(arguments)}"]
     return "\n".join(lines)
 
@@ -146,6 +147,7 @@ def _value(value: Any) -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
-    cells = [("setting", "here", "paper"), *((row["setting"], _value(row["here"]), _value(row["paper"])) for row in rows)]
+    values = [(row["setting"], _value(row["here"]), _value(row["paper"])) for row in rows]
+    cells = [("setting", "here", "paper"), *values]
     first, second = (max(len(cell[i]) for cell in cells) for i in (0, 1))
     return [f"  {setting:{first}}  {here:>{second}}  {paper}" for setting, here, paper in cells]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from core.records import (
     FoldMetrics,
     MaskEntry,
     MetricsEntry,
+    PretrainingEntry,
     ProtocolEntry,
     ProvenanceEntry,
     Record,
@@ -37,6 +39,12 @@ class SyntheticArm:
     span: int = 7
     temperature: float | str | None = None
     axes: dict[str, object] = field(default_factory=dict)
+    control: str = "none"
+    upstream: str = "mockingjay"
+    policy: str | None = None
+    """None: `ems` with a temperature, `random` without."""
+    losses: tuple[float, ...] | None = None
+    """Training, validation, and validation by quartile under seed 0; each further seed adds .01 to all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,9 @@ class SyntheticSweep:
     leaks: tuple[str, ...] = ()
     corpus: str = "iemocap"
     quarantined: dict[str, int] = field(default_factory=lambda: {"too short": 2, "unreadable": 1})
+    contrasts: tuple[tuple[str, str, str, str], ...] = ()
+    """(kind, name, arm key, against key)."""
+    schema: int = 2
 
     @property
     def plan_path(self) -> Path:
@@ -69,9 +80,16 @@ class SyntheticSweep:
         for arm in self.arms:
             for seed in self.seeds:
                 planned = {"trial_key": f"{arm.key}-{seed}", "arm": arm.name, "arm_key": arm.key}
-                trials.append(planned | {"twin_key": arm.twin_key, "seed": seed, "axes": arm.axes})
+                planned |= {"twin_key": arm.twin_key, "seed": seed, "axes": arm.axes}
+                if self.schema > 1:
+                    planned |= {"control": arm.control, "upstream": arm.upstream}
+                trials.append(planned)
                 self._write_trial(arm, seed)
-        plan = {"schema_version": 1, "sweep": "synthetic", "definition": {"name": "synthetic"}, "trials": trials}
+        plan: dict[str, object] = {"schema_version": self.schema, "sweep": "synthetic", "trials": trials}
+        plan["definition"] = {"name": "synthetic"}
+        if self.schema > 1:
+            names = ("kind", "name", "arm_key", "against_key")
+            plan["contrasts"] = [dict(zip(names, contrast, strict=True)) for contrast in self.contrasts]
         self.plan_path.parent.mkdir(parents=True, exist_ok=True)
         self.plan_path.write_text(json.dumps(plan))
         return self
@@ -110,10 +128,11 @@ class SyntheticSweep:
     def record(self, arm: SyntheticArm, seed: int, predictions: pd.DataFrame | None) -> Record:
         realised = arm.ratio if arm.realised is None else arm.realised
         return Record(
+            schema_version=self.schema,
             trial_key=f"{arm.key}-{seed}",
             status="complete",
             system="ems",
-            upstream="mockingjay",
+            upstream=arm.upstream,
             arm=arm.name,
             arm_key=arm.key,
             twin_key=arm.twin_key,
@@ -137,7 +156,7 @@ class SyntheticSweep:
             ),
             config={"seed": seed, "masking": {"ratio": arm.ratio, "span": arm.span}},
             mask=MaskEntry(
-                policy="ems" if arm.temperature is not None else "random",
+                policy=arm.policy or ("ems" if arm.temperature is not None else "random"),
                 nominal_ratio=arm.ratio,
                 realised_ratio=realised,
                 span=arm.span,
@@ -148,6 +167,7 @@ class SyntheticSweep:
                 hidden_frames=5 * arm.span,
                 valid_frames=round(5 * arm.span / realised),
             ),
+            pretraining=None if arm.losses is None else pretraining_of(arm.losses, seed),
             metrics=None if predictions is None else metrics_of(predictions),
             cost=CostEntry(steps=1000, frames=250_000, left_out=3, device_seconds=12.5),
             provenance=ProvenanceEntry(
@@ -159,6 +179,18 @@ class SyntheticSweep:
                 ended="2026-11-21T05:01:00Z",
             ),
         )
+
+
+def pretraining_of(losses: tuple[float, ...], seed: int) -> PretrainingEntry:
+    train, validation, *quartiles = (loss + 0.01 * seed for loss in losses)
+    return PretrainingEntry(
+        train_loss=train,
+        validation_loss=validation,
+        validation_by_quartile=tuple(quartiles),
+        speakers=10,
+        utterances=320,
+        frames=64_000 + seed,
+    )
 
 
 def metrics_of(predictions: pd.DataFrame) -> MetricsEntry:
@@ -215,3 +247,44 @@ def grid(
                     )
                 )
     return arms
+
+
+LOSSES = (0.62, 0.65, 0.60, 0.63, 0.67, 0.71)
+"""Training, validation, quartiles: intense frames are harder."""
+
+
+def published_arms(upstream: str, *, gain: float = 0.1) -> list[SyntheticArm]:
+    """The published rule beside its nominal twin, its two controls, and the rule at the same number of frames."""
+    mark = "" if upstream == "mockingjay" else f" upstream={upstream}"
+
+    def arm(key: str, policy: str, realised: float, **changes: Any) -> SyntheticArm:
+        control = changes.get("control", "none")
+        named = policy if control == "none" else f"{policy} {control}"
+        return SyntheticArm(
+            key=f"{upstream}-{key}",
+            name=f"{named} r0.15 s7{mark}",
+            upstream=upstream,
+            policy=policy,
+            realised=realised,
+            losses=tuple(loss + (0.1 if upstream == "npc" else 0) for loss in LOSSES),
+            **changes,
+        )
+
+    twin = f"{upstream}-random"
+    return [
+        arm("random", "random_nominal", 0.14, recall=0.5),
+        arm("topk", "ems_topk", 0.071, recall=0.5 + gain, twin_key=twin),
+        arm("loudness", "ems_topk", 0.072, recall=0.5 + gain / 2, twin_key=twin, control="loudness"),
+        arm("shuffled", "ems_topk", 0.138, recall=0.5, twin_key=twin, control="shuffled"),
+        arm("matched", "random_as_topk", 0.071, recall=0.5 + gain / 3),
+    ]
+
+
+def published_contrasts(upstream: str) -> list[tuple[str, str, str, str]]:
+    own = f"{upstream}-topk"
+    return [
+        ("control", "loudness", own, f"{upstream}-loudness"),
+        ("control", "shuffled", own, f"{upstream}-shuffled"),
+        ("contrast", "which frames", own, f"{upstream}-matched"),
+        ("contrast", "how many frames", f"{upstream}-matched", f"{upstream}-random"),
+    ]

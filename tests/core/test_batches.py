@@ -25,6 +25,14 @@ def test_twins_see_the_same_crops_and_choose_as_many_frames(features, tiny, upst
         assert np.array_equal(one.mask_BT.sum(1), other.mask_BT.sum(1))
 
 
+def test_random_as_topk_hides_as_many_frames_as_topk_even_where_topk_falls_back_on_random_starts(features, tiny):
+    """The tracks of the test peak anywhere, also at the end, where no span may start."""
+    a, b = batches_of(features, tiny(policy="ems_topk")), batches_of(features, tiny(policy="random_as_topk"))
+    for step in range(30):
+        one, other = a.at(step, audit=MaskAudit()), b.at(step, audit=MaskAudit())
+        assert np.array_equal(one.mask_BT.sum(1), other.mask_BT.sum(1))
+
+
 def fates(features, settings) -> list[str]:
     found = []
     for step in range(40):

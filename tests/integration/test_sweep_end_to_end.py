@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 import pytest
 
-SETTINGS = [
-    "axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3,1.0]", "axes.masking.span=[7]", "seeds=[0,1]",
-    "pretrain.steps=12", "pretrain.report_every=4", "pretrain.checkpoint_every=4", "probe.steps=60",
-    "probe.evaluate_every=20", "intensity.strengthnet.max_epochs=1",
+from tests.integration.runs import TINY, command, overrides, records, sweep
+
+LAUNCH = [
+    "launch", "ems_grid", "--yes",
+    *overrides("axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3,1.0]", "axes.masking.span=[7]"),
+    *overrides("seeds=[0,1]", *TINY),
 ]  # fmt: skip
-LAUNCH = ["launch", "ems_grid", "--yes", *(part for setting in SETTINGS for part in ("-o", setting))]
-
-
-def command(workspace: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps", *arguments, "--workspace", str(workspace)]
-
-
-def sweep(
-    workspace: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
-) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
-    return subprocess.run(
-        command(workspace, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=500,
-        cwd=workspace.parent,
-        env=clean | dict(environment),
-    )
-
-
-def records(workspace: Path) -> dict[str, dict]:
-    found = {path.parent.name: json.loads(path.read_text()) for path in workspace.glob("trials/*/record.json")}
-    for record in found.values():
-        # When and how long is all that may differ between two runs of one trial.
-        del record["provenance"]
-        (record["cost"] or {}).pop("device_seconds", None)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +80,11 @@ def test_mlflow_has_one_finished_run_per_trial(finished):
             curve = client.get_metric_history(run.info.run_id, "pretrain/loss/fold1")
             assert [point.step for point in curve] == [4, 8, 12]
             names = {item.path for item in client.list_artifacts(run.info.run_id)}
-            assert {"record.json", "predictions.parquet", "confusion.png", "masks.png"} <= names
+            assert {"record.json", "predictions.parquet", "confusion.png", "masks.png", "reconstruction.png"} <= names
+            quarters = [
+                client.get_metric_history(run.info.run_id, f"pretrain/validation_loss_q{q}/fold1") for q in (1, 4)
+            ]
+            assert [[point.step for point in history] for history in quarters] == [[4, 8, 12]] * 2
 
 
 @pytest.mark.slow

@@ -262,6 +262,16 @@ def test_the_second_head_predicts_the_score_on_top_of_the_clean_features():
     assert model.quantiser.codes[0].weight.grad.any()
 
 
+def test_the_heads_read_the_codes_of_the_sum_of_all_masked_convolutions():
+    model, batch = npc(SMALL.model_copy(update={"probed": "all"}), score_head=True).eval(), frames(20, 11)
+    states, padding_BT = model.hidden_states(batch.clean_BTD, batch.lengths_B)
+    around_NH = sum(state_BTH[~padding_BT] for state_BTH in states[SMALL.blocks :])
+    codes_NH = model.quantiser(around_NH)
+    rebuilt = model.rebuild(batch)
+    torch.testing.assert_close(rebuilt.features_BTD[~padding_BT], model.feature_head(codes_NH))
+    torch.testing.assert_close(rebuilt.score_BTD[~padding_BT], model.score_head(codes_NH))
+
+
 def test_without_a_second_head_there_is_no_score_and_all_other_weights_start_the_same():
     plain, double = npc(), npc(score_head=True)
     rebuilt = plain.eval().rebuild(frames(20, 11))
