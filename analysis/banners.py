@@ -92,7 +92,7 @@ def _unmatched(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     if len(found) == 1:
         return [Banner(kind="pair", text=f"Not a fair pair: {found[0]}: the comparison {MIXES}.")]
     more = len(found) - NAMED_PAIRS
-    named = [*found[:NAMED_PAIRS], *([f"{count(more, 'more pair')} likewise"] if more > 0 else [])]
+    named = [*found[:NAMED_PAIRS], f"{more} more pairs likewise"] if more > 1 else found
     return [Banner(kind="pair", text=f"{len(found)} pairs are not fair: {'; '.join(named)}: each comparison {MIXES}.")]
 
 

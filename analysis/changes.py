@@ -1,50 +1,74 @@
-"""What each change does: the contrasts that the definition names, as in an ablation, one upstream at a time."""
+"""What each change does, as an ablation asks: an arm against its twin, and the contrasts that the definition names."""
 
 from __future__ import annotations
 
 __all__ = ["change_rows", "changes_sentences"]
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.load import Arm
 from analysis.masks import mixes
 from analysis.standing import Standing, is_shown, standing
 from analysis.tables import as_rows
 from analysis.wording import count, joined, points
 
 
-def change_rows(results: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per named contrast, upstream by upstream, in the order of the plan; empty for a sweep without any.
+def change_rows(results: pd.DataFrame, comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> list[dict[str, Any]]:
+    """One row per arm with a twin and per named contrast, upstream by upstream; empty unless the plan has contrasts.
 
-    Columns: those of the comparison of UA, and upstream (`a against b` where they differ), realised_ratio of the arm,
+    An arm and its twin are named by the axes in which they differ, and by the twin where that is not one name. Columns:
+    those of the comparison of UA, and upstream (`a against b` where they differ), realised_ratio of the arm,
     against_realised_ratio, mixed (whether these differ, so that their number of frames is in the difference too).
     """
-    arms = {row["arm_key"]: row for row in as_rows(results)}
-    chosen = comparisons[(comparisons["kind"] == "contrast") & (comparisons["metric"] == "ua")]
+    if not (comparisons["kind"] == "contrast").any():
+        return []
     rows = []
-    for row in as_rows(chosen):
-        arm, against = arms[row["arm_key"]], arms[row["twin_key"]]
-        upstreams = dict.fromkeys((arm["upstream"], against["upstream"]))
-        shares = {
-            "upstream": " against ".join(upstreams),
+    found = {row["arm_key"]: row for row in as_rows(results)}
+    asked = comparisons["kind"].isin(["twin", "contrast"]) & (comparisons["metric"] == "ua")
+    for row in as_rows(comparisons[asked]):
+        arm, against = found[row["arm_key"]], found[row["twin_key"]]
+        row |= {
+            "upstream": " against ".join(dict.fromkeys((arm["upstream"], against["upstream"]))),
             "realised_ratio": arm["realised_ratio"],
             "against_realised_ratio": against["realised_ratio"],
             "mixed": mixes(arm, against),
         }
-        rows.append(row | shares)
+        if row["kind"] == "twin":
+            row["name"] = _difference_of(arms[row["arm_key"]].axes, arms[row["twin_key"]].axes)
+        rows.append(row)
+    _tell_apart(rows)
     order = list(dict.fromkeys(row["upstream"] for row in rows))
     return sorted(rows, key=lambda row: order.index(row["upstream"]))
 
 
 def changes_sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How the contrasts came out, one sentence per upstream; no stronger than intervals and tests allow."""
+    """How the changes came out, one sentence per upstream; no stronger than intervals and tests allow."""
     upstreams = list(dict.fromkeys(row["upstream"] for row in rows))
     return [
         _sentence([row for row in rows if row["upstream"] == upstream], upstream if len(upstreams) > 1 else None)
         for upstream in upstreams
     ]
+
+
+def _difference_of(arm: Mapping[str, object], twin: Mapping[str, object]) -> str:
+    """Axes of the arm that its twin has otherwise or not at all: `policy ems_topk + head`."""
+    words = []
+    for key, value in arm.items():
+        name = key.rpartition(".")[2]
+        if key not in twin or twin[key] != value:
+            words.append(name if value is True else f"no {name}" if value is False else f"{name} {value}")
+    return " + ".join(words) or "arm against its twin"
+
+
+def _tell_apart(rows: Sequence[dict[str, Any]]) -> None:
+    times = Counter((row["upstream"], row["name"]) for row in rows)
+    for row in rows:
+        if row["kind"] == "twin" and times[row["upstream"], row["name"]] > 1:
+            row["name"] += f" on {row['twin']}"
 
 
 def _sentence(rows: Sequence[dict[str, Any]], upstream: str | None) -> str:
@@ -62,4 +86,4 @@ def _sentence(rows: Sequence[dict[str, Any]], upstream: str | None) -> str:
     }
     of = f" of {upstream}" if upstream else ""
     listed = "; ".join(f"{text}: {joined(names)}" for text, names in parts.items() if names)
-    return f"{count(len(rows), 'named change')}{of}, in points of UA. {listed[0].upper()}{listed[1:]}."
+    return f"{count(len(rows), 'change')}{of}, in points of UA. {listed[0].upper()}{listed[1:]}."

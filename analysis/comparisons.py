@@ -35,7 +35,7 @@ RESAMPLES = 10_000
 METRICS: tuple[Metric, ...] = ("ua", "wa")
 
 Kind = Literal["twin", "control-twin", "control", "contrast"]
-"""What a comparison asks. `twin`: is the arm better than its random twin? `control-twin`: is the control arm?
+"""What a comparison asks. `twin`: is the arm better than its twin? `control-twin`: is the control arm?
 `control`: is the arm better than the same arm on a control track? `contrast`: as the definition names it."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -53,7 +53,7 @@ class Report:
     specificity: tuple[tuple[str, ...], ...]
     """What the controls of each chosen arm say, sentence by sentence."""
     changes: tuple[dict[str, Any], ...]
-    """The contrasts that the definition names, in UA."""
+    """Arms against twins and the contrasts that the definition names, in UA; empty without such contrasts."""
     changes_said: tuple[str, ...]
     policies: pd.DataFrame
     """Nominal against realised ratio by policy."""
@@ -142,7 +142,7 @@ def gather(
     comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
     chosen = choose_arms(results, comparisons)
     controls = findings(results, comparisons)
-    changes = change_rows(results, comparisons)
+    changes = change_rows(results, comparisons, sweep.arms)
     of_chosen = [[one for one in controls if one.arm["arm_key"] == key] for key in chosen.values()]
     return Report(
         sweep=sweep,

@@ -63,7 +63,7 @@ def draw_changes(comparisons: pd.DataFrame) -> Drawing | None:
     labels = [f"{name}: {arm}" for name, arm in zip(rows["name"], rows["arm"], strict=True)]
     return Drawing(
         name="changes",
-        title="What each change does",
+        title="Named changes",
         caption=FOREST_CAPTION.format(other="the one it is held against", many="changes"),
         figure=_forests(data, labels, "difference"),
         data=data[["name", "arm", "twin", *FOREST_COLUMNS]],

@@ -15,8 +15,12 @@ from analysis.svg import ACCENT, INK, SECOND, styled
 
 
 def draw_ratios(results: pd.DataFrame) -> Drawing | None:
-    """Realised against nominal ratio of every arm with a twin, and the twin's. None when no mask was audited."""
-    own = results[results["twin_key"].notna() & results["realised_ratio"].notna()]
+    """Realised against nominal ratio of every arm with a twin, and the twin's.
+
+    Arms under policy `all`, which has no ratio to ask for, are left out. None when no mask of the others was audited.
+    """
+    audited = results["realised_ratio"].notna() & results["nominal_ratio"].notna()
+    own = results[results["twin_key"].notna() & audited]
     if own.empty:
         return None
     by_key = results.set_index("arm_key")

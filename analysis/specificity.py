@@ -1,7 +1,7 @@
-"""Is a gain over random masking about emotion? Arm against twin, arm against control, control against twin, as one.
+"""Is a gain over the twin about emotion? Arm against twin, arm against control, control against twin, as one.
 
-A control arm follows the arm's own rule on an intensity track that knows nothing of the emotion. Requiring that an arm
-beats its twin and its controls, each by itself, needs no correction for their number (intersection-union test, Berger,
+A control arm follows the arm's own rule on a track that is not the emotion's intensity. Requiring that an arm beats its
+twin and its controls, each by itself, needs no correction for their number (intersection-union test, Berger,
 Technometrics 1982).
 """
 
@@ -147,8 +147,8 @@ def specificity_sentences(found: Sequence[Finding]) -> list[str]:
 
 def _against_twin(one: Finding) -> str:
     if one.against_twin is None:
-        return f"{one.arm['arm']} has no random twin in this sweep: whether there is a gain is not known."
-    text = f"{one.arm['arm']} {VERBS[one.standings[0]]} its random twin{_numbers(one.against_twin)}."
+        return f"{one.arm['arm']} has no twin in this sweep: whether there is a gain is not known."
+    text = f"{one.arm['arm']} {VERBS[one.standings[0]]} its twin{_numbers(one.against_twin)}."
     if one.twin is not None and mixes(one.arm, one.twin):
         text += f" It {shares_clause(one.arm, one.twin, named='its twin')}: their comparison {MIXES}."
     return text
@@ -158,7 +158,7 @@ def _against_control(one: Finding) -> str:
     text = f"It {VERBS[one.standings[1]]} {WHAT[one.name]}{_numbers(one.against_control)}{_conclusion(one)}."
     if standing(one.control_against_twin) != "absent" and one.control_against_twin is not None:
         verb = VERBS[standing(one.control_against_twin)]
-        text += f" That control itself {verb} its random twin{_numbers(one.control_against_twin)}."
+        text += f" That control itself {verb} its twin{_numbers(one.control_against_twin)}."
     if mixes(one.arm, one.control):
         text += f" The arm {shares_clause(one.arm, one.control, named='the control')}: their comparison {MIXES}."
     return text
@@ -170,7 +170,7 @@ def _conclusion(one: Finding) -> str:
         return ""
     if not is_above(twin):
         apart = ", and what sets it apart from the control is not shown to be one" if is_above(control) else ""
-        return f": no gain over its random twin is shown{apart}"
+        return f": no gain over its twin is shown{apart}"
     if not is_above(control):
         weak = "" if is_shown(twin) else ", itself a sign and not proof,"
         return f": the gain{weak} {UNSPECIFIC[one.name]}"

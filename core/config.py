@@ -137,6 +137,8 @@ class RankingConfig(Config):
     an indicator of the class; at this one it keeps a spread within each emotion like that of the published scores."""
     pairs_per_class: int = Field(default=2000, ge=10)
     """Ordered pairs (emotional, neutral) and as many similar pairs drawn for each emotion (ours)."""
+    strength: Literal["own", "any"] = "own"
+    """An utterance's strength by the ranking of its own emotion (published), or the largest by any emotion's (ours)."""
 
 
 class StrengthNetConfig(Config):
@@ -155,6 +157,13 @@ class StrengthNetConfig(Config):
     """Longest stretch per utterance and epoch, in seconds; None trains on whole utterances (published)."""
     validation_speakers: int = Field(default=2, ge=1)
     """Speakers held out of the fit to stop by (ours: the paper's split is by utterance)."""
+    level: Literal["speaker", "utterance"] = "speaker"
+    """What is brought to one level before the net hears it (both ours; the released code takes audio as it is): each
+    speaker, so that louder stays louder, or each utterance, so that only voice, pitch and timing tell."""
+    scale: Literal["magnitude", "log"] = "magnitude"
+    """Mel magnitudes (published), or their compressed logarithm less the speaker's mean of each band (ours)."""
+    trim: bool = False
+    """Whether silence before and after the speech is cut off for the net; scores are held there (ours)."""
 
 
 class IntensityConfig(Config):

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["intensity"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,15 +20,29 @@ from sweeps.cli_options import (
     corpus_options,
     intensity_options,
     json_option,
+    label_options,
     workspace_option,
 )
 
-Control = Literal["none", "loudness"]
+Control = Literal["none", "loudness", "shuffled", "inverse"]
+CONTROLS: tuple[Control, ...] = ("none", "loudness", "shuffled", "inverse")
 
 if TYPE_CHECKING:
     from core.config import CorpusConfig, TrialConfig
     from core.corpora.manifest import Manifest
+    from core.intensity.agreement import Agreement
+    from core.intensity.evaluation import Finding, Measure
     from core.store import Artifact
+
+_MEASURES: Mapping[Measure, str] = {
+    "levels": "Stated levels: stronger above weaker take of the same statement, % of pairs (chance 50)",
+    "frames": "Planted intensity: emphasised above other speech frames of an utterance, % (chance 50)",
+    "activation": "Labelled activation: Spearman's ρ within a speaker (chance 0)",
+    "emotional": "Emotional above neutral utterances of a speaker, % of pairs (chance 50)",
+}
+_CASES: Mapping[Measure, str] = {
+    "levels": "pairs", "frames": "utterances", "activation": "utterances", "emotional": "pairs"
+}  # fmt: skip
 
 
 @click.group()
@@ -37,12 +53,13 @@ def intensity() -> None:
 @intensity.command("fit")
 @click.option("--corpus", "name", type=click.Choice(CORPORA), required=True, help="Corpus to learn from.")
 @corpus_options
+@label_options
 @intensity_options
 @workspace_option
 @json_option
 def intensity_fit(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool,
-    preset: str, overrides: tuple[str, ...], workspace: Path | None, as_json: bool,
+    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, subset: str | None,
+    labels: str | None, preset: str, overrides: tuple[str, ...], workspace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Fit StrengthNet on a corpus. Sweeps and `sweep intensity score` with the same settings find the result.
 
@@ -53,7 +70,9 @@ def intensity_fit(
     from core.store import Workspace
     from sweeps.display import Display
 
-    fit = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    fit = corpus_config(
+        name, root, part=part, subset=subset, labels=labels, incomplete=allow_incomplete, quarantined=allow_quarantined
+    )
     config = _intensity_config(preset, overrides, fit=fit, scored=fit)
     display, place = Display(), Workspace.at(workspace)
     with display.live():
@@ -88,6 +107,7 @@ def _fit_options(command: Command) -> Command:
 @intensity.command("score")
 @click.option("--corpus", "name", type=click.Choice(CORPORA), required=True, help="Corpus to score.")
 @corpus_options
+@label_options
 @_fit_options
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="CSV to write: file_path,score."
@@ -95,8 +115,9 @@ def _fit_options(command: Command) -> Command:
 @intensity_options
 @workspace_option
 def intensity_score(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, fit_name: str,
-    fit_root: Path | None, fit_part: str, out: Path, preset: str, overrides: tuple[str, ...], workspace: Path | None,
+    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, subset: str | None,
+    labels: str | None, fit_name: str, fit_root: Path | None, fit_part: str, out: Path, preset: str,
+    overrides: tuple[str, ...], workspace: Path | None,
 ) -> None:  # fmt: skip
     """Write a score per feature frame for every utterance of a corpus, by a model fitted on another.
 
@@ -105,7 +126,9 @@ def intensity_score(
     from core.errors import BadInputError
     from core.intensity.tracks import write_scores
 
-    scored = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    scored = corpus_config(
+        name, root, part=part, subset=subset, labels=labels, incomplete=allow_incomplete, quarantined=allow_quarantined
+    )
     config = _intensity_config(preset, overrides, fit=corpus_config(fit_name, fit_root, part=fit_part), scored=scored)
     manifest, features, tracks = _tracks(config, workspace, controls=("none",))
     try:
@@ -117,50 +140,89 @@ def intensity_score(
 
 @intensity.command("evaluate")
 @click.option(
-    "--corpus", "name", type=click.Choice(CORPORA), required=True, help="Corpus that states intensity levels."
+    "--corpus", "name", type=click.Choice(CORPORA), required=True, help="Corpus that knows something of intensity."
 )
 @corpus_options
+@label_options
 @_fit_options
+@click.option(
+    "--equal-level", is_flag=True, help="As if all utterances of a speaker were equally loud: intensity without level."
+)
 @intensity_options
 @workspace_option
 @json_option
 def intensity_evaluate(
-    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, fit_name: str,
-    fit_root: Path | None, fit_part: str, preset: str, overrides: tuple[str, ...], workspace: Path | None,
-    as_json: bool,
+    name: str, root: Path | None, part: str, allow_incomplete: bool, allow_quarantined: bool, subset: str | None,
+    labels: str | None, fit_name: str, fit_root: Path | None, fit_part: str, equal_level: bool, preset: str,
+    overrides: tuple[str, ...], workspace: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Share of pairs in which "strong" scores above "normal": the model beside the loudness control (RAVDESS).
+    """How far the model, and each control beside it, agrees with what a corpus knows of intensity.
 
-    Example: sweep intensity evaluate --corpus ravdess --root RAVDESS --fit emodb --fit-root EMODB
+    That is: stated levels (RAVDESS, CREMA-D), planted frames (demo), labelled activation, emotional above neutral.
+
+    Example: sweep intensity evaluate --corpus ravdess --root RAVDESS --fit emodb --fit-root EMODB --equal-level
     """
-    from dataclasses import asdict
-
     import numpy as np
 
+    from core.corpora.demo import planted_intensity
     from core.features import Features
-    from core.intensity.evaluation import rank_strength, utterance_scores
+    from core.intensity.evaluation import MODEL, evaluate
+    from core.store import Workspace
 
-    scored = corpus_config(name, root, part=part, incomplete=allow_incomplete, quarantined=allow_quarantined)
+    scored = corpus_config(
+        name, root, part=part, subset=subset, labels=labels, incomplete=allow_incomplete, quarantined=allow_quarantined
+    )
     config = _intensity_config(preset, overrides, fit=corpus_config(fit_name, fit_root, part=fit_part), scored=scored)
-    manifest, features, tracks = _tracks(config, workspace, controls=("none", "loudness"))
-    opened = Features.open(features.path)
-    ranked = {}
-    for control, track in tracks.items():
-        scores = utterance_scores(opened, np.load(track.path / "track.npy", mmap_mode="r"))
-        ranked["model" if control == "none" else control] = rank_strength(manifest, scores)
+    manifest, features, tracks = _tracks(config, workspace, controls=CONTROLS, equal_level=equal_level)
+    findings = evaluate(
+        manifest,
+        Features.open(features.path),
+        {
+            MODEL if control == "none" else control: np.load(track.path / "track.npy", mmap_mode="r")
+            for control, track in tracks.items()
+        },
+        planted=planted_intensity(scored, Workspace.at(workspace)) if scored.name == "demo" else None,
+        grid=config.features,
+    )
     if as_json:
-        click.echo(json.dumps({source: asdict(ranking) for source, ranking in ranked.items()}))
+        facts = {"corpus": manifest.corpus, "part": manifest.part, "fit": fit_name, "equal_level": equal_level}
+        click.echo(json.dumps(facts | {"findings": [asdict(finding) for finding in findings]}))
         return
-    click.echo(f"{'strong above normal, %':26}" + "".join(f"{source:>24}" for source in ranked))
-    for emotion in ("all", *ranked["model"].by_emotion):
-        shares = [ranking.overall if emotion == "all" else ranking.by_emotion[emotion] for ranking in ranked.values()]
-        cells = (f"{100 * each.share:.1f} [{100 * each.low:.1f}, {100 * each.high:.1f}]" for each in shares)
-        click.echo(f"{emotion + f' ({shares[0].pairs} pairs)':26}" + "".join(f"{cell:>24}" for cell in cells))
-    click.echo("95 % intervals by bootstrap over speakers; chance is 50")
+    click.echo(_findings_text(findings))
+
+
+def _findings_text(findings: Sequence[Finding]) -> str:
+    """A block per measure: a row per group, a column per track, and the model's lead over each control below."""
+    lines: list[str] = []
+    for measure, of_measure in groupby(findings, key=lambda finding: finding.measure):
+        rows = list(of_measure)
+        whole = rows[0]
+        first = next(iter(whole.tracks.values()))
+        lines += ["", f"{_MEASURES[measure]}; {first.speakers} speakers"]
+        lines.append(f"{'':12}{_CASES[measure]:>10}" + "".join(f"{name:>20}" for name in whole.tracks))
+        for row in rows:
+            cells = [_cell(measure, each) for each in row.tracks.values()]
+            count = next(iter(row.tracks.values())).cases
+            lines.append(f"{row.group:12}{count:>10}" + "".join(f"{cell:>20}" for cell in cells))
+        leads = [_cell(measure, each, sign="+") for each in whole.leads.values()]
+        lines.append(f"{'model leads by':22}{'':20}" + "".join(f"{cell:>20}" for cell in leads))
+    lines += [
+        "",
+        "In brackets: 95 % interval for other speakers (bootstrap, expanded percentiles; none under 5 speakers).",
+    ]
+    return "\n".join(lines[1:])
+
+
+def _cell(measure: Measure, found: Agreement, *, sign: Literal["", "+"] = "") -> str:
+    scale, digits = (1, 2) if measure == "activation" else (100, 1)
+    value = f"{scale * found.value:{sign}.{digits}f}"
+    if found.low is None or found.high is None:
+        return value
+    return f"{value} [{scale * found.low:.{digits}f}, {scale * found.high:.{digits}f}]"
 
 
 def _tracks(
-    config: TrialConfig, workspace: Path | None, *, controls: tuple[Control, ...]
+    config: TrialConfig, workspace: Path | None, *, controls: tuple[Control, ...], equal_level: bool = False
 ) -> tuple[Manifest, Artifact, Mapping[Control, Artifact]]:
     """The checked corpus, its features, and its track under each control."""
     from core.corpora.loading import check_launchable, load_manifest
@@ -182,6 +244,7 @@ def _tracks(
                 config.features,
                 place,
                 threads=config.intensity.threads,
+                equal_level=equal_level,
                 progress=display.progress,
             )
             for control in controls

@@ -151,9 +151,11 @@ def _point(
     definition: SweepDefinition, choices: list[_Choice], branches: list[Branch], fixed: Mapping[str, Any]
 ) -> Point:
     where = _label(choices)
-    given = [("a fixed setting", leaves(definition.settings))]
-    given += [(f"a fixed setting under when {branch}", leaves(branch.settings)) for branch in branches]
-    given += [(choice.place, leaves(choice.settings)) for choice in choices]
+    places = [("a fixed setting", definition.settings)]
+    places += [(f"a fixed setting under when {branch}", branch.settings) for branch in branches]
+    places += [(choice.place, choice.settings) for choice in choices]
+    # A setting that is written as null is not given: it neither contradicts another nor means anything.
+    given = [(place, {k: v for k, v in leaves(settings).items() if v is not None}) for place, settings in places]
     controls = [("in controls", {"intensity.control": definition.controls})] if definition.controls else []
     _refuse_two_places(definition, [*given, *controls])
     of_branches = {key: value for branch in branches for key, value in leaves(branch.settings).items()}
@@ -183,9 +185,9 @@ def _refuse_unused(
 ) -> None:
     unused = unused_settings(config)
     for place, settings in given:
-        for key, value in settings.items():
+        for key in settings:
             reason = next((why for prefix, why in unused.items() if within(key, prefix)), None)
-            if reason is not None and value is not None:
+            if reason is not None:
                 raise BadInputError(
                     f"sweep {definition.name}{where}: {key} ({place}) means nothing there: {reason}; put it under "
                     "`when`, in a branch for the points it is meant for"

@@ -6,8 +6,11 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from core.config import UpstreamName
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,14 +39,15 @@ def test_no_room_without_a_name():
 
 def test_every_preset_and_module_of_the_trial_key_exists():
     from core.identity import code_version
-    from core.resolve import TRIAL_MODULES
+    from core.resolve import trial_modules
 
-    assert len(code_version(TRIAL_MODULES)) == 16
+    for upstream in get_args(UpstreamName):
+        assert len(code_version(trial_modules(upstream))) == 16
 
 
 def test_the_trial_key_covers_all_code_a_trial_runs():
     """Every module of core that a trial imports is in its key, but for those that only carry, name or write down."""
-    from core.resolve import TRIAL_MODULES
+    from core.resolve import trial_modules
 
     carriers = {
         "core", "core.corpora", "core.intensity", "core.models", "core.systems", "core.errors", "core.identity",
@@ -57,4 +61,5 @@ def test_the_trial_key_covers_all_code_a_trial_runs():
         "import sys, core.trial, core.systems.ems; print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert set(shown) - carriers <= set(TRIAL_MODULES)
+    known = {module for upstream in get_args(UpstreamName) for module in trial_modules(upstream)}
+    assert set(shown) - carriers <= known

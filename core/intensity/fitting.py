@@ -83,7 +83,7 @@ def fit_strengthnet(
         strength_U = _label(manifest, functionals_UD, speakers=speakers, held_out=held_out, config=config)
         training = _Training(
             manifest=manifest,
-            spectrograms=Spectrograms.open(spectrograms.path),
+            spectrograms=Spectrograms.open(spectrograms.path, config.strengthnet),
             strength=strength_U,
             train=_positions(manifest, set(speakers) - set(held_out)),
             validation=_positions(manifest, set(held_out)),
@@ -187,7 +187,7 @@ def _label(
         normal_UD[learn_U], labels[learn_U].tolist(), neutral, config=config.ranking, seed=config.seed
     )
     strength_U = np.full(len(manifest.utterances), np.nan)
-    strength_U[used_U] = strength_labels(rankings, normal_UD, labels.tolist())
+    strength_U[used_U] = strength_labels(rankings, normal_UD, labels.tolist(), strength=config.ranking.strength)
     return strength_U
 
 

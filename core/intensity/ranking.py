@@ -20,6 +20,7 @@ __all__ = [
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,9 +201,21 @@ def _fit_one(
 
 
 def strength_labels(
-    rankings: Mapping[str, Ranking], normal_UD: NDArray[np.float64], labels_U: Sequence[str]
+    rankings: Mapping[str, Ranking],
+    normal_UD: NDArray[np.float64],
+    labels_U: Sequence[str],
+    *,
+    strength: Literal["own", "any"] = "own",
 ) -> NDArray[np.float64]:
-    """Strength of each utterance, shape (U,): by its own emotion's ranking; a neutral one by the mean of all (ours)."""
+    """Strength of each utterance, shape (U,).
+
+    `own`: by its own emotion's ranking, a neutral one by the mean of all (ours). `any`: the largest of all emotions'
+    strengths, whatever the utterance's label says (ours): strongly expressed is what is far from neutral in the way of
+    some emotion, and a sad utterance may be so by being loud.
+    """
     by_emotion = {emotion: ranking.strength(normal_UD) for emotion, ranking in rankings.items()}
+    if strength == "any":
+        largest_U: NDArray[np.float64] = np.max(list(by_emotion.values()), axis=0)
+        return largest_U
     mean_U = np.mean(list(by_emotion.values()), axis=0)
     return np.array([by_emotion[label][u] if label in by_emotion else mean_U[u] for u, label in enumerate(labels_U)])

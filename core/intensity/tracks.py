@@ -26,16 +26,16 @@ from core.errors import BadInputError, LeakageError
 from core.features import Features, FrameFile, analysis_window
 from core.identity import Json
 from core.intensity.external import place_in_time, read_external
-from core.intensity.spectrograms import HOP, Spectrograms, make_spectrograms
+from core.intensity.spectrograms import Spectrograms, make_spectrograms, speech_frames
 from core.progress import Progress, silent
 from core.seeding import stream
 from core.store import Artifact, Claim, Workspace
 from core.units import SAMPLE_RATE, frame_times
 
-TRACK_MODULES = ("core.features", "core.intensity.tracks", "core.seeding", "core.units")
-SCORING_MODULES = (
-    *TRACK_MODULES, "core.intensity.fitting", "core.intensity.spectrograms", "core.intensity.strengthnet",
+TRACK_MODULES = (
+    "core.features", "core.intensity.spectrograms", "core.intensity.tracks", "core.seeding", "core.units",
 )  # fmt: skip
+SCORING_MODULES = (*TRACK_MODULES, "core.intensity.fitting", "core.intensity.strengthnet")
 EXTERNAL_MODULES = (*TRACK_MODULES, "core.intensity.external")
 SCORED_FRAMES = 2000
 """Frames, padding included, that are scored at a time: bounds memory (ours)."""
@@ -49,6 +49,7 @@ def make_track(
     workspace: Workspace,
     *,
     threads: int,
+    equal_level: bool = False,
     progress: Progress = silent,
 ) -> Artifact:
     """Stage `intensity`: `track.npy` float32 (total T,), packed as `features.npy` is, and `track.json` on its origin.
@@ -57,25 +58,37 @@ def make_track(
     `strengthnet`: by a model of another corpus's speakers; where `config.fit` is the corpus that is scored, each half
     of the speakers (`speaker_halves`) is scored by a model of the other half. Controls: `loudness` is the frames' log
     energy; `shuffled` permutes the source's scores within each utterance, stream (seed, "intensity-shuffled",
-    utterance); `inverse` negates them.
+    utterance); `inverse` is one minus them.
 
-    Raises BadInputError for features of another corpus or unusable imported scores, LeakageError when the fit corpus
+    `equal_level`: as if each speaker's utterances had been recorded with the same level of their speech, to tell "more
+    intense" from "louder" (for judging a model; the model itself is fitted as ever).
+
+    Raises BadInputError for features of another corpus, unusable imported scores or imported scores asked for at equal
+    level, LeakageError when the fit corpus
     shares recordings or speakers with this one without being it, and what `fit_strengthnet` raises.
     """
     opened = Features.open(features.path)
     if opened.utterances != tuple(utterance.utterance for utterance in manifest.utterances):
         raise BadInputError(f"{features.path}: these features are not those of corpus {manifest.corpus}")
     if config.control == "loudness":
-        return _loudness(features, opened, workspace)
+        return _loudness(features, opened, workspace, equal_level=equal_level)
     source = config.model_copy(update={"control": "none"})
     if config.control != "none":
-        track = make_track(manifest, features, source, features_config, workspace, threads=threads, progress=progress)
+        track = make_track(
+            manifest, features, source, features_config, workspace,
+            threads=threads, equal_level=equal_level, progress=progress,
+        )  # fmt: skip
         return _changed(track, features, opened, config=config, workspace=workspace)
     if config.source == "external":
+        if equal_level:
+            raise BadInputError(
+                "equal level: imported scores are as they are; only the model that made them could tell"
+            )
         return _external(manifest, features, config, grid=features_config, workspace=workspace)
     return _strengthnet(
-        manifest, features, config, grid=features_config, workspace=workspace, threads=threads, progress=progress
-    )
+        manifest, features, config, grid=features_config, workspace=workspace,
+        threads=threads, equal_level=equal_level, progress=progress,
+    )  # fmt: skip
 
 
 def refuse_leaky_fit(fit: Manifest | None, evaluated: Manifest) -> None:
@@ -119,12 +132,22 @@ def write_scores(manifest: Manifest, features: Artifact, track: Artifact, out: P
             writer.writerow((utterance.path, " ".join(f"{score:.6g}" for score in scores_T)))
 
 
-def _loudness(features: Artifact, opened: Features, workspace: Workspace) -> Artifact:
-    settings = {"control": "loudness"}
+def _loudness(features: Artifact, opened: Features, workspace: Workspace, *, equal_level: bool) -> Artifact:
+    settings: dict[str, Json] = {"control": "loudness"}
+    if equal_level:
+        settings["equal_level"] = True
+
+    def energy(utterance: str) -> NDArray[np.float32]:
+        energy_T = opened.energy[opened.slice_of(utterance)]
+        if not equal_level:
+            return energy_T
+        linear_T = np.exp(energy_T.astype(np.float64))
+        level = float(np.log(linear_T[speech_frames(linear_T)].mean()))
+        return energy_T - np.float32(level)
+
     with workspace.store.claim("intensity", settings=settings, inputs=[features.key], modules=TRACK_MODULES) as claim:
         if not claim.done:
-            parts = (opened.energy[opened.slice_of(utterance)] for utterance in opened.utterances)
-            _write(claim, opened, parts, {"source": None, "control": "loudness", "models": []})
+            _write(claim, opened, map(energy, opened.utterances), {"source": None, "control": "loudness", "models": []})
     return claim.artifact
 
 
@@ -143,7 +166,7 @@ def _changed(
             def change(utterance: str) -> NDArray[np.float32]:
                 scores_T: NDArray[np.float32] = source[opened.slice_of(utterance)]
                 if config.control == "inverse":
-                    return -scores_T
+                    return 1 - scores_T
                 return stream(config.seed, "intensity-shuffled", utterance).permutation(scores_T)
 
             _write(claim, opened, map(change, opened.utterances), {**note, "control": config.control})
@@ -197,6 +220,7 @@ def _strengthnet(
     grid: FeaturesConfig,
     workspace: Workspace,
     threads: int,
+    equal_level: bool,
     progress: Progress,
 ) -> Artifact:
     from core.intensity.fitting import fit_strengthnet
@@ -216,18 +240,20 @@ def _strengthnet(
     spectrograms = make_spectrograms(manifest, workspace, progress=progress)
     inputs = [features.key, spectrograms.key, *(model.key for model in models)]
     settings: dict[str, Json] = {"threads": threads, "control": "none"}
+    if equal_level:
+        settings["equal_level"] = True
     with workspace.store.claim("intensity", settings=settings, inputs=inputs, modules=SCORING_MODULES) as claim:
         if claim.done:
             return claim.artifact
-        opened, mels = Features.open(features.path), Spectrograms.open(spectrograms.path)
+        opened = Features.open(features.path)
+        mels = Spectrograms.open(spectrograms.path, config.strengthnet, equal_level=equal_level)
         scores: dict[int, NDArray[np.float32]] = {}
         for model, (_, scored) in zip(models, tasks, strict=True):
             positions = [u for u, utterance in enumerate(manifest.utterances) if utterance.speaker in scored]
             scores.update(_score(model, config, mels, positions, threads=threads))
             progress(f"intensity of {manifest.corpus}", len(scores), len(manifest.utterances))
         parts = (
-            _align(scores[u], np.arange(len(scores[u])) * HOP / SAMPLE_RATE, frames=int(frames), grid=grid)
-            for u, frames in enumerate(opened.lengths)
+            _align(scores[u], mels.times(u), frames=int(frames), grid=grid) for u, frames in enumerate(opened.lengths)
         )
         note: dict[str, Json] = {
             "source": "strengthnet",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from core.metrics import confusion, macro_f1, ua, wa
 from core.records import (
@@ -209,6 +210,16 @@ def metrics_of(predictions: pd.DataFrame) -> MetricsEntry:
     return MetricsEntry(folds=tuple(folds), mean=mean, pooled=pooled)
 
 
+def fold_scores(written: SyntheticSweep, trial: str) -> pd.DataFrame:
+    """Test UA and WA by fold, by scikit-learn, from the file."""
+    frame = pd.read_parquet(written.trials_root / trial / "predictions.parquet")
+    rows = {
+        fold: (balanced_accuracy_score(p["label"], p["predicted"]), accuracy_score(p["label"], p["predicted"]))
+        for fold, p in frame[frame["split"] == "test"].groupby("fold")
+    }
+    return pd.DataFrame(rows, index=["ua", "wa"]).T
+
+
 def _scores(part: pd.DataFrame) -> dict[str, float]:
     counts = confusion(list(part["label"]), list(part["predicted"]), CLASSES)
     return {"ua": ua(counts), "wa": wa(counts), "macro_f1": macro_f1(counts)}
@@ -255,14 +266,14 @@ LOSSES = (0.62, 0.65, 0.60, 0.63, 0.67, 0.71)
 
 def published_arms(upstream: str, *, gain: float = 0.1) -> list[SyntheticArm]:
     """The published rule beside its nominal twin, its two controls, and the rule at the same number of frames."""
-    mark = "" if upstream == "mockingjay" else f" upstream={upstream}"
+    mark = "" if upstream == "mockingjay" else f"{upstream} "
 
     def arm(key: str, policy: str, realised: float, **changes: Any) -> SyntheticArm:
         control = changes.get("control", "none")
         named = policy if control == "none" else f"{policy} {control}"
         return SyntheticArm(
             key=f"{upstream}-{key}",
-            name=f"{named} r0.15 s7{mark}",
+            name=f"{mark}{named} r0.15 s7",
             upstream=upstream,
             policy=policy,
             realised=realised,

@@ -147,6 +147,13 @@ def test_a_record_of_another_trial_is_refused(tmp_path: Path) -> None:
         load(written)
 
 
+def test_a_record_of_another_upstream_is_refused(tmp_path: Path) -> None:
+    written = make(tmp_path)
+    edit_json(written.trials_root / "ems-0" / "record.json", upstream="npc")
+    with pytest.raises(BadInputError, match=r"trial ems-0: its record is of .*'npc'\), planned .*'mockingjay'\)"):
+        load(written)
+
+
 def test_two_corpora_in_one_sweep_are_refused(tmp_path: Path) -> None:
     written = make(tmp_path)
     path = written.trials_root / "ems-0" / "record.json"
@@ -170,6 +177,9 @@ def planned(**changes: object) -> dict[str, object]:
         ([planned(twin_key="a")], "its twin a is no other arm"),
         ([planned(), planned(trial_key="a1", seed=1, arm="A")], "has two names or twins"),
         ([planned(trial_key="../a")], "trials.0.trial_key"),
+        ([planned(), planned(trial_key="a1", seed=1, control="inverse")], "arm 'a' has two controls or upstreams"),
+        ([planned(), planned(trial_key="a1", seed=1, upstream="npc")], "arm 'a' has two controls or upstreams"),
+        ([planned(control="silence")], "trials.0.control"),
         ([planned(colour="blue")], "trials.0.colour"),
     ],
 )
@@ -180,6 +190,34 @@ def test_a_plan_that_contradicts_itself_is_refused(tmp_path: Path, trials: list[
         read_plan(path)
     assert "plan.json" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def contrast(**changes: object) -> dict[str, object]:
+    return {"kind": "contrast", "name": "which frames", "arm_key": "a", "against_key": "b"} | changes
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "message"),
+    [
+        ([contrast(against_key="c")], "contrast 'which frames': a and c are not two arms of the plan"),
+        ([contrast(against_key="a")], "a and a are not two arms"),
+        ([contrast(), contrast()], "contrasts: one of them stands there twice"),
+        ([contrast(name="")], r"contrasts\.0\.name"),
+        ([contrast(kind="twin")], r"contrasts\.0\.kind"),
+        ([contrast(kind="control", name="shuffled")], "control 'shuffled': .* got 'none' and 'loudness'"),
+        ([contrast(kind="control", name="none", arm_key="b", against_key="a")], "got 'loudness' and 'none'"),
+    ],
+)
+def test_a_contrast_that_names_nothing_is_refused(tmp_path: Path, contrasts: list[object], message: str) -> None:
+    path = tmp_path / "plan.json"
+    trials = [planned(), planned(trial_key="b0", arm="b", arm_key="b", control="loudness")]
+    plan = {"schema_version": 2, "sweep": "s", "definition": {}, "trials": trials}
+    path.write_text(json.dumps(plan | {"contrasts": contrasts}))
+    with pytest.raises(BadInputError, match=message):
+        read_plan(path)
+    good = [contrast(), contrast(kind="control", name="loudness")]
+    path.write_text(json.dumps(plan | {"contrasts": good}))
+    assert [entry.model_dump() for entry in read_plan(path).contrasts] == good
 
 
 def test_no_plan_is_one_clear_line(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from synthetic_sweep import SyntheticArm, SyntheticSweep
+from sklearn.metrics import balanced_accuracy_score
+from synthetic_sweep import SyntheticArm, SyntheticSweep, fold_scores
 
+from analysis.banners import banners
+from analysis.comparisons import comparisons_table
 from analysis.load import Part, Sweep, load_sweep, open_test
-from analysis.sentences import banners, choose_arm, floor_sentence, key_result, tally_sentence
-from analysis.tables import as_rows, comparisons_table, results_table
+from analysis.sentences import choose_arms, floor_sentence, key_result, tally_sentence
+from analysis.tables import as_rows, results_table
 from core.errors import BadInputError
 from core.metrics import ua
 
@@ -30,16 +32,6 @@ def make(root: Path, **changes: object) -> SyntheticSweep:
 def opened(written: SyntheticSweep) -> tuple[Sweep, dict[str, Part]]:
     sweep = load_sweep(plan_path=written.plan_path, trials_root=written.trials_root)
     return sweep, open_test(sweep)
-
-
-def fold_scores(written: SyntheticSweep, trial: str) -> pd.DataFrame:
-    """Test UA and WA by fold, by scikit-learn, from the file."""
-    frame = pd.read_parquet(written.trials_root / trial / "predictions.parquet")
-    rows = {
-        fold: (balanced_accuracy_score(p["label"], p["predicted"]), accuracy_score(p["label"], p["predicted"]))
-        for fold, p in frame[frame["split"] == "test"].groupby("fold")
-    }
-    return pd.DataFrame(rows, index=["ua", "wa"]).T
 
 
 def test_results_are_the_means_of_the_cells(tmp_path: Path) -> None:
@@ -173,18 +165,18 @@ def test_the_arm_is_chosen_by_validation_and_not_by_test(tmp_path: Path) -> None
     written = make(tmp_path)
     sweep, tests = opened(written)
     results, comparisons = results_table(sweep, tests), comparisons_table(sweep, tests, resamples=200)
-    assert choose_arm(results, comparisons) == "good"
+    assert choose_arms(results, comparisons) == {"mockingjay": "good"}
     swapped = results.copy()
     swapped["validation_ua"] = swapped["validation_ua"].to_numpy()[[0, 2, 1]]
-    assert choose_arm(swapped, comparisons) == "same"
+    assert choose_arms(swapped, comparisons) == {"mockingjay": "same"}
     perfect = results.assign(ua_mean=np.where(results["arm_key"] == "same", 1.0, results["ua_mean"]))
-    assert choose_arm(perfect, comparisons) == "good"
+    assert choose_arms(perfect, comparisons) == {"mockingjay": "good"}
 
 
 def test_whole_arms_are_chosen_before_partial_ones(tmp_path: Path) -> None:
     sweep, tests = opened(make(tmp_path, outcomes={("good", 2): "missing"}))
     results, comparisons = results_table(sweep, tests), comparisons_table(sweep, tests, resamples=200)
-    assert choose_arm(results, comparisons) == "same"
+    assert choose_arms(results, comparisons) == {"mockingjay": "same"}
 
 
 @pytest.mark.parametrize(
@@ -235,8 +227,8 @@ def test_banners_name_every_leak_and_gap(tmp_path: Path) -> None:
         ("missing", "Not all is in: of 6 planned trials, 5 complete, 1 failed. Means over a part are marked."),
         (
             "pair",
-            "Not a fair pair: arm and twin hide different shares of the frames: "
-            "ems r0.15 t1 s7 (7.0 % against 15.0 %).",
+            "Not a fair pair: ems r0.15 t1 s7 hides 7.0 % of the frames where its twin random r0.15 s7 hides 15.0 %, "
+            "both nominally 15 %: the comparison mixes which frames with how many.",
         ),
     ]
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import get_args
 
 import pytest
 
 from core.config import TrialConfig
 from core.errors import BadInputError
-from core.presets import PRESETS
-from sweeps.definition import accept_corpora, checked, definition_names, known_keys, load_definition, trial_config
+from core.presets import Preset, preset_settings
+from sweeps.definition import accept_corpora, checked, definition_names, load_definition, trial_config
+from sweeps.settings import known_keys, merge
+from sweeps.space import points
 
 
-@pytest.mark.parametrize("name", definition_names())
-def test_shipped_definitions_make_valid_trials_at_every_preset(name):
-    for preset in PRESETS:
-        definition = load_definition(name, [f"preset={preset}"])
-        point = {axis: values[0] for axis, values in definition.axes.items()}
-        assert trial_config(definition, point).masking.ratio == point["masking.ratio"]
+@pytest.mark.parametrize("preset", get_args(Preset))
+@pytest.mark.parametrize(
+    ("name", "spread"), [("ems_grid", 8), ("ems_published", 3), ("ems_ablation", 15), ("ems_controls", 1)]
+)
+def test_shipped_definitions_make_valid_trials_at_every_preset(name, spread, preset):
+    found = points(load_definition(name, [f"preset={preset}"]))
+    assert len(found) == spread
+    assert {point.config.masking.ratio for point in found} <= {0.15, 0.3}
+
+
+def test_every_shipped_definition_is_tested_and_described():
+    assert definition_names() == ["ems_ablation", "ems_controls", "ems_grid", "ems_published"]
+    for name in definition_names():
+        definition = load_definition(name)
+        assert definition.name == name
+        assert 20 < len(definition.description) < 110
 
 
 def test_ems_grid_has_the_three_axes_of_the_user():
@@ -25,7 +39,7 @@ def test_ems_grid_has_the_three_axes_of_the_user():
 
 
 def test_paper_preset_is_the_published_setting():
-    config = TrialConfig.model_validate(PRESETS["paper"])
+    config = TrialConfig.model_validate(merge(*preset_settings("paper", "mockingjay")))
     model, training = config.mockingjay, config.pretrain
     assert (model.layers, model.hidden, model.heads, model.ffn, model.stack) == (3, 768, 12, 3072, 1)
     assert (training.steps, training.lr, training.warmup, training.clip, training.batch) == (
@@ -49,18 +63,35 @@ def test_paper_preset_is_the_published_setting():
     )
 
 
+def test_paper_preset_of_npc_is_the_published_setting():
+    config = trial_config(load_definition("ems_grid", ["preset=paper", "upstream=npc", "masking.temperature=1"]), {})
+    model, training = config.npc, config.pretrain
+    assert (model.hidden, model.blocks, model.kernel, model.mask_size, model.codebooks) == (512, 4, 15, 5, (64,) * 4)
+    assert (training.lr, training.batch, training.decay, training.warmup, config.features.dims) == (
+        1e-3,
+        32,
+        "none",
+        0,
+        80,
+    )
+
+
 def test_override_replaces_an_axis_and_a_setting():
     definition = load_definition("ems_grid", ["axes.masking.span=[5]", "seeds=[3]", "pretrain.steps=9", "preset=small"])
     assert (definition.axes["masking.span"], definition.seeds, definition.preset) == ((5,), (3,), "small")
-    assert trial_config(definition, {}).pretrain.steps == 9
+    assert trial_config(definition, {"masking.temperature": 1}).pretrain.steps == 9
 
 
 def test_accepting_quarantined_files_reaches_every_corpus_named(tmp_path):
-    audio = ["source=external", f"corpus.root={tmp_path}", "corpus.name=ravdess"]
-    definition = load_definition("ems_grid", [f"pretraining_audio.{setting}" for setting in audio])
-    config = trial_config(accept_corpora(definition, quarantined=True, incomplete=False), {})
-    corpora = (config.corpus, config.intensity.fit, config.pretraining_audio.corpus)
-    assert all(corpus.allow_quarantined and not corpus.allow_incomplete for corpus in corpora)
+    """In the settings, and in an arm."""
+    heard = {"source": "external", "corpus.name": "ravdess", "corpus.root": str(tmp_path)}
+    arm = {f"pretraining_audio.{key}": value for key, value in heard.items()}
+    definition = load_definition("ems_grid", [f"arms={json.dumps({'heard': arm})}", "pretraining_audio.source=null"])
+    spread = points(accept_corpora(definition, quarantined=True, incomplete=False))
+    assert len(spread) == 8
+    for point in spread:
+        corpora = (point.config.corpus, point.config.intensity.fit, point.config.pretraining_audio.corpus)
+        assert all(corpus.allow_quarantined and not corpus.allow_incomplete for corpus in corpora)
 
 
 def test_numbers_are_numbers_however_they_are_written():
@@ -76,7 +107,7 @@ def test_naming_another_corpus_drops_what_was_said_of_the_old_one(tmp_path):
         f"corpus.root={tmp_path}",
         "corpus.name=emodb",
     ]
-    config = trial_config(load_definition("ems_grid", overrides), {})
+    config = trial_config(load_definition("ems_grid", overrides), {"masking.temperature": 1})
     assert (config.intensity.fit.name, config.intensity.fit.part, config.intensity.fit.root) == (
         "ravdess",
         "main",
@@ -100,7 +131,20 @@ def test_infinite_temperature_survives_the_way_through_json():
         ("seed=3", r"'seed' is set by the sweep: say seeds"),
         ("compute.threads=4", r"'compute.threads' is set by sweep launch --cpus-per-trial"),
         ("axes.masking.span=[]", r"axes.masking.span: .*at least 1 item"),
-        ("masking.ratio=0.2", r"masking.ratio: is an axis and a fixed setting at once"),
+        ("controls=[loud]", r"controls.0: Input should be 'loudness', 'shuffled' or 'inverse' \(got 'loud'\)"),
+        ("controls=[inverse,inverse]", r"controls: 'inverse' is named twice"),
+        ("arms={a: {masking.rato: 1}}", r"unknown setting 'masking.rato'; the nearest is 'masking.ratio'"),
+        ("arms={a: {}}", r"arms.a: Dictionary should have at least 1 item"),
+        ("when=3", r"when: Input should be a valid tuple \(got 3\)"),
+        ("when=[{axes: {npc.hidden: [8]}}]", r"when.0.if: Field required"),
+        ("when=[{if: {upstrem: npc}}]", r"unknown setting 'upstrem'; the nearest is 'upstream'"),
+        (
+            "when=[{if: {upstream: npc}, axes: {npc.hiden: [8]}}]",
+            r"unknown setting 'npc.hiden'; the nearest is 'npc.hid",
+        ),
+        ("when=[{if: {upstream: npc}, settings: {npc: {hiden: 8}}}]", r"unknown setting 'npc.hiden'"),
+        ("contrasts={x: {arm: a, against: a}}", r"contrasts.x: against: 'a' is the arm itself"),
+        ("seeds=[-1]", r"seeds.0: Input should be greater than or equal to 0 \(got -1\)"),
         ("preset=huge", r"preset: Input should be 'smoke', 'small' or 'paper' \(got 'huge'\)"),
         ("masking.zero", r"expected key=value"),
         ("seeds=[", r"not YAML"),

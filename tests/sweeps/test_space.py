@@ -148,7 +148,7 @@ def test_infinity_fulfils_a_condition_however_it_is_written():
         ),
         (
             {"settings": masking(), "axes": {"masking.temperature": [1.0]}},
-            r"sweep mine: masking.temperature: is a fixed setting and an axis at once; change an axis with -o axes.mask",
+            r"sweep mine: masking.temperature: is a fixed setting and an axis at once; change an axis with -o axes",
         ),
         (
             {"settings": masking(), "arms": {"a": {"masking.policy": "ems_topk"}}},
@@ -199,7 +199,9 @@ def test_what_means_nothing_contradicts_or_matches_nothing_is_one_clear_line(par
 
 
 def test_what_the_preset_says_of_the_other_upstream_is_no_offence():
-    assert points(definition(preset="smoke", settings=masking() | {"upstream": "npc"}))[0].config.mockingjay.hidden == 768
+    assert (
+        points(definition(preset="smoke", settings=masking() | {"upstream": "npc"}))[0].config.mockingjay.hidden == 768
+    )
 
 
 def test_nothing_given_as_none_is_refused():
@@ -287,7 +289,9 @@ def test_overrides_reach_a_branch(tmp_path):
             {"if": {"upstream": "mockingjay"}, "settings": {"mockingjay": {"layers": 2}}},
         ],
     )
-    changed = load_definition(path, ["axes.npc.mask_size=[5,7]", "npc.kernel=19", "npc.hidden=64", "mockingjay.heads=3"])
+    changed = load_definition(
+        path, ["axes.npc.mask_size=[5,7]", "npc.kernel=19", "npc.hidden=64", "mockingjay.heads=3"]
+    )
     first, *npc = points(changed)
     assert (first.config.mockingjay.layers, first.config.mockingjay.heads) == (2, 3)
     assert [(point.config.npc.mask_size, point.config.npc.kernel, point.config.npc.hidden) for point in npc] == [
@@ -309,7 +313,9 @@ def test_an_override_of_a_setting_in_a_branch_that_another_takes_away_is_refused
 
 
 def test_an_override_of_what_an_arm_sets_is_refused():
-    with pytest.raises(BadInputError, match=r"npc.mask_size: is a fixed setting under when upstream=npc and in arm 'ma"):
+    with pytest.raises(
+        BadInputError, match=r"npc.mask_size: is a fixed setting under when upstream=npc and in arm 'ma"
+    ):
         points(load_definition("ems_ablation", ["npc.mask_size=3"]))
 
 
@@ -321,5 +327,5 @@ def test_parts_of_a_definition_are_replaced_as_a_whole():
          "contrasts={x: {arm: a, against: b}}"],
     )  # fmt: skip
     assert changed.controls == ("inverse",)
-    assert list(changed.arms) == ["a", "b"]
-    assert changed.contrasts["x"].against == "b"
+    assert [list(family_of(changed, place)) for place in (0, 1)] == [["arm", "twin", "inverse"], ["arm"]]
+    assert [pair[1:] for pair in contrasts(changed)] == [(("a",), ("b",))]

@@ -32,7 +32,7 @@ def test_a_choice_the_corpus_does_not_have_is_refused_at_once(
     with pytest.raises(CorpusError) as caught:
         load_manifest(config, workspace)
     assert str(caught.value) == f"corpus {corpus}: {field} {value!r} {why}"
-    assert not (workspace.root / "store").exists() or not any((workspace.root / "store").rglob("*.wav"))
+    assert not any(path.is_file() for path in workspace.root.rglob("*"))
 
 
 def test_what_is_read_from_the_corpus_is_refused_before_its_audio_is(tmp_path: Path, workspace: Workspace) -> None:
@@ -48,7 +48,6 @@ def test_what_is_read_from_the_corpus_is_refused_before_its_audio_is(tmp_path: P
         "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\nMSP-PODCAST_0001_0008.wav,N,2,4,2,30,Male,Test1\n"
     )
     config = CorpusConfig(name="msp-podcast", root=tmp_path / "msp", labels="merged-4")
-    with pytest.raises(
-        CorpusError, match="^corpus msp-podcast: labels 'merged-4' is none of plain-4, all, dimensions$"
-    ):
+    with pytest.raises(CorpusError) as caught:
         load_manifest(config, workspace)
+    assert str(caught.value) == "corpus msp-podcast: labels 'merged-4' is none of plain-4, all, dimensions"

@@ -118,7 +118,8 @@ def log_mel(samples_T: NDArray[np.float32]) -> NDArray[np.float64]:
     edges = np.linspace(1127 * np.log1p(20 / 700), mel[-1], 42)
     rising, falling = mel[:, None] - edges[:-2], edges[2:] - mel[:, None]
     bank = np.clip(np.minimum(rising / np.diff(edges)[:-1], falling / np.diff(edges)[1:]), 0, None)
-    return np.log(power @ bank + 1e-8)
+    log_mel_TF: NDArray[np.float64] = np.log(power @ bank + 1e-8)
+    return log_mel_TF
 
 
 def test_a_simple_classifier_is_neither_at_chance_nor_perfect(

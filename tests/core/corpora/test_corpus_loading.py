@@ -149,4 +149,7 @@ def test_the_summary_counts_by_fold_and_class(tmp_path: Path, workspace: Workspa
     ]
     whole = summarise(manifest)
     assert whole["folds"] is None
-    assert [(row["class"], row["used"]) for row in whole["rows"]] == [("happy", 3), ("sad", 3)]
+    assert whole["rows"] == [
+        {"fold": None, "class": "happy", "used": 3, "quarantined": {"duplicate": 1}},
+        {"fold": None, "class": "sad", "used": 3, "quarantined": {"missing": 1}},
+    ]

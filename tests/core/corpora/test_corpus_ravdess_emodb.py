@@ -66,6 +66,7 @@ def test_emobox_folds_test_each_actor_once(ravdess: Manifest, real_data: Path) -
     tested = {item.speaker for item in ravdess.utterances if item.utterance in set(folds.folds[0].test)}
     assert tested == {"Actor_01", "Actor_11", "Actor_20", "Actor_21"}
     rows = summarise(ravdess, folds)["rows"]
+    assert isinstance(rows, list)
     assert {"fold": "fold_4", "class": "happy", "used": 31, "quarantined": {"duplicate": 1}} in rows
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from core.config import CorpusConfig
-from core.corpora.loading import load_manifest
+from core.corpora.loading import check_launchable, load_manifest
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -48,6 +48,14 @@ def test_without_sessions_each_speaker_is_one(tmp_path: Path, workspace: Workspa
 def test_an_empty_label_goes_into_the_ledger(tmp_path: Path, workspace: Workspace) -> None:
     manifest = load_manifest(table(tmp_path, HEADER, "a.wav,u1,anna,happy", "b.flac,u2,ben,"), workspace)
     assert [(entry.utterance, entry.reason, entry.known) for entry in manifest.ledger] == [("u2", "unlabelled", False)]
+
+
+def test_a_table_without_any_label_is_unlabelled_too(tmp_path: Path, workspace: Workspace) -> None:
+    config = table(tmp_path, HEADER, "a.wav,u1,anna,", "b.flac,u2,ben,")
+    manifest = load_manifest(config, workspace)
+    assert [entry.reason for entry in manifest.ledger] == ["unlabelled", "unlabelled"]
+    with pytest.raises(CorpusError, match=r"none of its 2 utterances can be used \(first: no label\)"):
+        check_launchable(manifest, config)
 
 
 @pytest.mark.parametrize(

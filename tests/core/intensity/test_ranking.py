@@ -114,6 +114,20 @@ def test_each_emotion_has_its_own_ranking_and_neutral_gets_their_mean():
     np.testing.assert_allclose(found[:20], by_hand)
 
 
+def test_strength_by_any_emotion_is_the_largest_and_asks_for_no_label():
+    random = np.random.default_rng(3)
+    labels = ["neu"] * 20 + ["ang"] * 20 + ["sad"] * 20
+    rows = random.standard_normal((60, 4))
+    rows[20:40, 0] += 4
+    rows[40:, 1] += 4
+    rankings = fit_rankings(rows, labels, "neu", config=RankingConfig(), seed=0)
+    found = strength_labels(rankings, rows, labels, strength="any")
+    by_hand = [max(rankings[name].strength(rows)[u] for name in ("ang", "sad")) for u in range(60)]
+    np.testing.assert_allclose(found, by_hand)
+    np.testing.assert_array_equal(strength_labels(rankings, rows, labels[::-1], strength="any"), found)
+    assert found[20:].min() > np.median(found[:20])
+
+
 def test_normalising_removes_a_speakers_own_offset_and_scale_without_labels():
     rows, _, names, _ = _planted(2)
     normal = normalise_by_speaker(rows, names)

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 import soundfile
 
+from core.config import StrengthNetConfig
 from core.corpora.manifest import Manifest, Utterance
 from core.errors import BadInputError
-from core.intensity.spectrograms import REFERENCE_LEVEL, Spectrograms, magnitude_mel, make_spectrograms, peak_level
+from core.intensity.spectrograms import (
+    MARGIN,
+    REFERENCE_LEVEL,
+    SPEECH_LEVEL,
+    Spectrograms,
+    magnitude_mel,
+    make_spectrograms,
+    peak_level,
+    speech_frames,
+)
 from core.store import Workspace
 
 
@@ -26,6 +36,11 @@ def _manifest(folder, recordings):
             )
         )
     return Manifest(corpus="table", part="main", classes=("neu",), utterances=tuple(utterances))
+
+
+def _open(manifest, folder, *, equal_level=False, **settings) -> Spectrograms:
+    artifact = make_spectrograms(manifest, Workspace.at(folder / "w"))
+    return Spectrograms.open(artifact.path, StrengthNetConfig(**settings), equal_level=equal_level)
 
 
 def _slaney_mel(hz: np.ndarray) -> np.ndarray:
@@ -71,7 +86,7 @@ def test_speakers_are_brought_to_one_level_but_keep_their_own_louder_and_softer(
             "b0": ("far", 0.001 * noise), "b1": ("far", 0.002 * noise), "b2": ("far", 0.004 * noise),
         },
     )  # fmt: skip
-    spectrograms = Spectrograms.open(make_spectrograms(manifest, Workspace.at(tmp_path / "w")).path)
+    spectrograms = _open(manifest, tmp_path)
     assert spectrograms.utterances == ("a0", "a1", "a2", "b0", "b1", "b2")
     assert spectrograms.lengths.tolist() == [32] * 6
     for place in range(3):
@@ -81,6 +96,80 @@ def test_speakers_are_brought_to_one_level_but_keep_their_own_louder_and_softer(
         spectrograms.mel(1), magnitude_mel(noise * REFERENCE_LEVEL / peak_level(noise)), rtol=1e-3
     )
     np.testing.assert_array_equal(spectrograms.mel(1, start=3, frames=5), spectrograms.mel(1)[3:8])
+
+
+def _speech_level(mel: np.ndarray) -> float:
+    energy = (mel.astype(float) ** 2).sum(axis=1)
+    return float(np.sqrt(energy[energy >= 1e-3 * np.percentile(energy, 95)].mean()))
+
+
+def _noises(*levels: float, silence: int = 0) -> dict[str, tuple[str, np.ndarray]]:
+    random = np.random.default_rng(4)
+    pause = 1e-6 * random.standard_normal(silence).astype(np.float32)
+    return {
+        f"u{place}": (
+            f"s{place % 2}",
+            np.concatenate([pause, level * random.standard_normal(8000).astype(np.float32), pause]),
+        )
+        for place, level in enumerate(levels)
+    }
+
+
+def test_utterances_can_be_brought_to_one_level_of_their_speech_whatever_silence_is_around(tmp_path):
+    recordings = _noises(0.1, 0.01, 0.002) | {"v": ("s0", _noises(0.2, silence=20_000)["u0"][1])}
+    spectrograms = _open(_manifest(tmp_path, recordings), tmp_path, level="utterance")
+    for place in range(4):
+        assert _speech_level(spectrograms.mel(place)) == pytest.approx(SPEECH_LEVEL, rel=1e-4)
+
+
+def test_equal_level_takes_a_speakers_own_louder_and_softer_away(tmp_path):
+    manifest = _manifest(tmp_path, _noises(0.1, 0.3, 0.4, 0.002, 0.2, 0.02))
+    kept, equal = _open(manifest, tmp_path), _open(manifest, tmp_path, equal_level=True)
+    for speaker in range(2):
+        own = range(speaker, 6, 2)
+        levels = [_speech_level(kept.mel(place)) for place in own]
+        assert max(levels) / min(levels) > 1.5
+        np.testing.assert_allclose([_speech_level(equal.mel(place)) for place in own], np.median(levels), rtol=0.1)
+        np.testing.assert_allclose(*[[_speech_level(equal.mel(place))] for place in own[:2]], rtol=1e-4)
+
+
+def test_the_log_scale_is_relative_to_the_speakers_mean_of_each_band_over_speech(tmp_path):
+    manifest = _manifest(tmp_path, _noises(0.1, 0.3, 0.2, 0.1, silence=4000))
+    plain, logs = _open(manifest, tmp_path), _open(manifest, tmp_path, scale="log")
+    for speaker in range(2):
+        heard, speech = [], []
+        for place in (speaker, speaker + 2):
+            mel = plain.mel(place)
+            heard.append(np.log(1 + 100 * mel.astype(float)))
+            speech.append(
+                (mel.astype(float) ** 2).sum(axis=1) >= 1e-3 * np.percentile((mel.astype(float) ** 2).sum(axis=1), 95)
+            )
+        mean = np.concatenate([rows[kept] for rows, kept in zip(heard, speech, strict=True)]).mean(axis=0)
+        for place, rows in zip((speaker, speaker + 2), heard, strict=True):
+            np.testing.assert_allclose(logs.mel(place), rows - mean, atol=1e-4)
+    np.testing.assert_array_equal(logs.mel(1, start=3, frames=5), logs.mel(1)[3:8])
+
+
+def test_trimming_leaves_a_margin_around_the_speech_and_the_times_are_the_recordings(tmp_path):
+    manifest = _manifest(tmp_path, _noises(0.1, silence=16_000))
+    whole, trimmed = _open(manifest, tmp_path), _open(manifest, tmp_path, trim=True)
+    energy = (whole.mel(0).astype(float) ** 2).sum(axis=1)
+    speech = np.flatnonzero(energy >= 1e-3 * np.percentile(energy, 95))
+    assert trimmed.starts.tolist() == [speech[0] - MARGIN]
+    assert trimmed.lengths.tolist() == [speech[-1] + 1 - speech[0] + 2 * MARGIN]
+    assert speech[0] == pytest.approx(16_000 / 256, abs=2)
+    np.testing.assert_array_equal(trimmed.mel(0), whole.mel(0)[speech[0] - MARGIN : speech[-1] + 1 + MARGIN])
+    np.testing.assert_allclose(trimmed.times(0), 0.016 * np.arange(speech[0] - MARGIN, speech[-1] + 1 + MARGIN))
+    np.testing.assert_allclose(whole.times(0), 0.016 * np.arange(whole.lengths[0]))
+    near_the_ends = _open(_manifest(tmp_path, _noises(0.1, silence=300)), tmp_path, trim=True)
+    assert near_the_ends.starts.tolist() == [0]
+    assert near_the_ends.lengths.tolist() == [1 + 8600 // 256]
+
+
+def test_speech_is_what_lies_within_thirty_decibels_of_the_loud_frames():
+    energy = np.array([1.0] * 20 + [0.0011, 0.0009, 0.0])
+    assert speech_frames(energy).tolist() == [True] * 21 + [False, False]
+    assert speech_frames(np.zeros(4)).all()
 
 
 def test_too_short_and_silent_are_refused(tmp_path):

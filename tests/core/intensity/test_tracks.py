@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from core.config import FeaturesConfig, IntensityConfig
@@ -45,7 +46,8 @@ def scored(tmp_path, make_corpus) -> _Scored:
 
 def _alone(model: Artifact, config: IntensityConfig, scored: _Scored, position: int) -> np.ndarray:
     """Scores of one utterance by one model, window centre by window centre, without the code under test."""
-    mel = Spectrograms.open(make_spectrograms(scored.manifest, scored.workspace).path).mel(position)
+    opened = Spectrograms.open(make_spectrograms(scored.manifest, scored.workspace).path, config.strengthnet)
+    mel, first = opened.mel(position), int(opened.starts[position])
     with torch.no_grad():
         scores = load_strengthnet(model, config.strengthnet)(torch.from_numpy(mel)[None], torch.tensor([len(mel)]))[0][
             0
@@ -53,9 +55,10 @@ def _alone(model: Artifact, config: IntensityConfig, scored: _Scored, position: 
     times = [0.0125 + 0.010 * frame for frame in range(int(scored.features.lengths[position]))]
     expected = []
     for time in times:
-        before = min(int(time / 0.016), len(scores) - 1)
+        place = max(time / 0.016 - first, 0.0)
+        before = min(int(place), len(scores) - 1)
         after = min(before + 1, len(scores) - 1)
-        share = time / 0.016 - before if after > before else 0.0
+        share = place - before if after > before else 0.0
         expected.append(float(scores[before]) * (1 - share) + float(scores[after]) * share)
     return np.array(expected)
 
@@ -100,7 +103,7 @@ def test_a_corpus_that_scores_itself_is_scored_half_by_half_by_models_of_the_oth
         np.testing.assert_allclose(found, _alone(fitted, config, own, position), atol=2e-5)
 
 
-def test_controls_are_the_energy_the_negative_and_the_same_scores_in_another_order(scored, make_corpus, tiny):
+def test_controls_are_the_energy_one_minus_the_scores_and_the_same_scores_in_another_order(scored, make_corpus, tiny):
     config = tiny(make_corpus("fit"))
     source = scored.scores(config)
 
@@ -108,7 +111,7 @@ def test_controls_are_the_energy_the_negative_and_the_same_scores_in_another_ord
         return scored.scores(config.model_copy(update={"control": name, **change}))
 
     np.testing.assert_array_equal(control("loudness"), scored.features.energy)
-    np.testing.assert_array_equal(control("inverse"), -source)
+    np.testing.assert_array_equal(control("inverse"), 1 - source)
     shuffled = control("shuffled")
     for name in scored.features.utterances:
         part = scored.features.slice_of(name)
@@ -118,6 +121,56 @@ def test_controls_are_the_energy_the_negative_and_the_same_scores_in_another_ord
     note = json.loads((scored.track(config.model_copy(update={"control": "inverse"})).path / "track.json").read_text())
     assert note["control"] == "inverse"
     assert note["models"]
+
+
+def _with_net(config: IntensityConfig, **change: object) -> IntensityConfig:
+    return config.model_copy(update={"strengthnet": config.strengthnet.model_copy(update=change)})
+
+
+def test_a_net_that_hears_trimmed_logarithms_of_one_level_scores_every_frame_at_its_time(scored, make_corpus, tiny):
+    fit_corpus = make_corpus("fit")
+    config = _with_net(tiny(fit_corpus), level="utterance", scale="log", trim=True)
+    scores = scored.scores(config)
+    fit = load_manifest(fit_corpus, scored.workspace)
+    model = fit_strengthnet(fit, fit.speakers, config, scored.workspace, threads=1)
+    assert model.key != fit_strengthnet(fit, fit.speakers, tiny(fit_corpus), scored.workspace, threads=1).key
+    for position in (0, 7, 23):
+        found = scores[scored.features.slice_of(scored.features.utterances[position])]
+        np.testing.assert_allclose(found, _alone(model, config, scored, position), atol=2e-5)
+
+
+def test_at_equal_level_a_gain_changes_no_track(tmp_path, make_corpus, tiny):
+    """The same recordings, every second one at a third of its level."""
+    plain, workspace = make_corpus("plain", first_seed=500), Workspace.at(tmp_path / "w")
+    other = make_corpus("other", first_seed=500)
+    for file in sorted(other.root.parent.glob("*.wav"))[::2]:
+        samples, rate = soundfile.read(file, dtype="float32")
+        soundfile.write(file, samples / 3, rate, subtype="FLOAT")
+    config = tiny(make_corpus("fit"))
+    tracks = []
+    for corpus in (plain, other):
+        manifest = load_manifest(corpus, workspace)
+        features = make_features(manifest, GRID, workspace)
+        tracks.append(
+            [
+                np.load(
+                    make_track(
+                        manifest, features, config.model_copy(update={"control": control}), GRID, workspace,
+                        threads=1, equal_level=equal,
+                    ).path / "track.npy"
+                )
+                for control in ("none", "loudness", "inverse")
+                for equal in (True, False)
+            ]
+        )  # fmt: skip
+    for (first, second), equal in zip(zip(*tracks, strict=True), (True, False) * 3, strict=True):
+        assert np.allclose(first, second, atol=2e-3 * np.abs(first).max()) == equal
+
+
+def test_imported_scores_have_no_equal_level(scored, tmp_path):
+    config = _external(scored, tmp_path)
+    with pytest.raises(BadInputError, match="equal level: imported scores"):
+        make_track(scored.manifest, scored.artifact, config, GRID, scored.workspace, threads=1, equal_level=True)
 
 
 def test_loudness_needs_no_model(scored, make_corpus, tiny):

@@ -1,0 +1,229 @@
+"""What controls allow one to say, case by case, and on a sweep whose truth is planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_sweep import SyntheticArm, SyntheticSweep
+
+from analysis.comparisons import comparisons_table
+from analysis.load import load_sweep, open_test
+from analysis.specificity import Finding, findings, specificity_sentences, specificity_table
+from analysis.standing import standing
+from analysis.tables import results_table
+
+PROVEN = {"difference": 0.03, "ci_low": 0.01, "ci_high": 0.05, "p_corrected": 0.01}
+LEANING = PROVEN | {"p_corrected": 0.125}
+OPEN = {"difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_corrected": 0.5}
+BELOW = {"difference": -0.03, "ci_low": -0.05, "ci_high": -0.01, "p_corrected": 0.01}
+ABSENT = {"difference": None, "ci_low": None, "ci_high": None, "p_corrected": None}
+
+UP = "(+3.0 points, 95 % interval +1.0 to +5.0)"
+FLAT = "(+1.0 points, 95 % interval −1.0 to +3.0)"
+
+
+def finding(
+    twin: Any, control: Any, itself: Any = OPEN, *, name: str = "shuffled", npc: bool = False, shares: Any = (0.15,) * 3
+) -> Finding:
+    """Hand-made: the arm against its twin, against the control, and the control against the twin.
+
+    `shares`: realised ratio of arm, control and twin.
+    """
+    same = {"upstream": "npc" if npc else "mockingjay", "nominal_ratio": 0.15}
+    arm, uninformed, random = (
+        {"arm": named, "arm_key": named, "realised_ratio": share, **same}
+        for named, share in zip(("ems", "control", "random"), shares, strict=True)
+    )
+    return Finding(
+        arm=arm,
+        control=uninformed,
+        twin=None if twin is None else random,
+        against_twin=twin,
+        against_control=control | {"name": name, "p": 0.01},
+        control_against_twin=itself,
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (PROVEN, "better"),
+        (LEANING, "leans better"),
+        (OPEN, "open"),
+        (BELOW, "worse"),
+        (BELOW | {"p_corrected": 0.05}, "leans worse"),
+        (PROVEN | {"ci_low": 0.0}, "open"),
+        (PROVEN | {"ci_low": None, "ci_high": None}, "open"),
+        (ABSENT, "absent"),
+        (None, "absent"),
+    ],
+)
+def test_standing_is_interval_first_then_test(row: Any, expected: str) -> None:
+    assert standing(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("twin", "control", "lead", "said", "reading"),
+    [
+        (
+            PROVEN,
+            PROVEN,
+            f"ems beats its twin {UP}.",
+            f"It beats the same rule on intensity shuffled in time {UP}: the gain needs the intensity where it is in "
+            "time.",
+            "gain, specific",
+        ),
+        (
+            PROVEN,
+            OPEN,
+            f"ems beats its twin {UP}.",
+            f"It is not shown to beat the same rule on intensity shuffled in time {FLAT}: the gain cannot be put down "
+            "to where the emotion is.",
+            "gain, not shown to be specific",
+        ),
+        (
+            OPEN,
+            PROVEN,
+            f"ems is not shown to beat its twin {FLAT}.",
+            f"It beats the same rule on intensity shuffled in time {UP}: no gain over its twin is shown, and what sets "
+            "it apart from the control is not shown to be one.",
+            "no gain shown; above its control",
+        ),
+        (
+            OPEN,
+            OPEN,
+            f"ems is not shown to beat its twin {FLAT}.",
+            f"It is not shown to beat the same rule on intensity shuffled in time {FLAT}: no gain over its twin is "
+            "shown.",
+            "no gain shown",
+        ),
+    ],
+)
+def test_the_four_cases(twin: Any, control: Any, lead: str, said: str, reading: str) -> None:
+    one = finding(twin, control)
+    control_itself = f" That control itself is not shown to beat its twin {FLAT}."
+    assert specificity_sentences([one]) == [lead, said + control_itself]
+    assert one.reading == reading
+
+
+@pytest.mark.parametrize(
+    ("name", "specific", "unspecific"),
+    [
+        ("loudness", "the gain is more than loudness gives", "the gain cannot be told from what loudness gives"),
+        ("inverse", "the gain needs the intense frames and not", "the gain cannot be put down to the intense frames"),
+    ],
+)
+def test_each_control_answers_its_own_question(name: str, specific: str, unspecific: str) -> None:
+    assert specific in specificity_sentences([finding(PROVEN, PROVEN, name=name)])[1]
+    said = specificity_sentences([finding(PROVEN, OPEN, name=name)])[1]
+    assert unspecific in said
+    assert specific not in said
+
+
+@pytest.mark.parametrize(
+    ("twin", "control", "said", "reading"),
+    [
+        (LEANING, PROVEN, ": a sign, not proof, that the gain needs the", "gain, specific (a sign, not proof)"),
+        (PROVEN, LEANING, ": a sign, not proof, that the gain needs the", "gain, specific (a sign, not proof)"),
+        (
+            LEANING,
+            OPEN,
+            ": the gain, itself a sign and not proof, cannot be put down to where the emotion is.",
+            "gain, not shown to be specific (a sign, not proof)",
+        ),
+        (BELOW, OPEN, ": no gain over its twin is shown.", "no gain shown"),
+        (PROVEN, BELOW, ": the gain cannot be put down to where", "gain, not shown to be specific"),
+    ],
+)
+def test_an_interval_alone_is_a_sign(twin: Any, control: Any, said: str, reading: str) -> None:
+    one = finding(twin, control)
+    assert said in specificity_sentences([one])[1]
+    assert one.reading == reading
+
+
+def test_the_verbs_do_not_say_more_than_the_standing() -> None:
+    lead, said = specificity_sentences([finding(LEANING, BELOW, PROVEN)])
+    assert lead.startswith("ems lies above its twin ")
+    assert said.startswith("It is worse than the same rule on intensity shuffled in time (−3.0 points, ")
+    assert f"That control itself beats its twin {UP}." in said
+
+
+def test_all_controls_together_need_every_one() -> None:
+    three = [finding(PROVEN, PROVEN, name=name) for name in ("loudness", "shuffled", "inverse")]
+    assert specificity_sentences(three)[-1] == (
+        "It stands above its twin and all 3 controls, each by interval and corrected test."
+    )
+    leaning = [three[0], finding(PROVEN, LEANING)]
+    assert specificity_sentences(leaning)[-1] == (
+        "It stands above its twin and both controls, by the intervals; not all of the corrected tests confirm it: a "
+        "sign, not proof."
+    )
+    assert len(specificity_sentences([*three[:2], finding(PROVEN, OPEN, name="inverse")])) == 1 + 3
+    assert len(specificity_sentences(three[:1])) == 1 + 1
+    assert specificity_sentences([]) == []
+
+
+def test_what_is_not_there_is_not_judged() -> None:
+    lead, said = specificity_sentences([finding(ABSENT, PROVEN, ABSENT)])
+    assert lead == "ems cannot be compared yet with its twin."
+    assert said == f"It beats the same rule on intensity shuffled in time {UP}."
+    assert finding(ABSENT, PROVEN).reading == finding(PROVEN, ABSENT).reading == "not known yet"
+    lead, said = specificity_sentences([finding(None, PROVEN, None)])
+    assert lead == "ems has no twin in this sweep: whether there is a gain is not known."
+    assert said.endswith(f"shuffled in time {UP}.")
+    assert finding(None, PROVEN, None).reading == "no twin to compare with"
+
+
+def test_unequal_shares_are_said_beside_the_claim() -> None:
+    one = finding(PROVEN, PROVEN, shares=(0.071, 0.139, 0.14))
+    lead, said = specificity_sentences([one])
+    assert lead.endswith(
+        "It hides 7.1 % of the frames where its twin hides 14.0 %, both nominally 15 %: their comparison mixes which "
+        "frames with how many."
+    )
+    assert said.endswith(
+        "The arm hides 7.1 % of the frames where the control hides 13.9 %, both nominally 15 %: their comparison mixes "
+        "which frames with how many."
+    )
+    assert one.reading == "gain, specific (at unequal shares)"
+    npc = finding(LEANING, PROVEN, npc=True, shares=(0.071, 0.139, 0.075))
+    lead, said = specificity_sentences([npc])
+    assert "mixes" not in lead
+    assert "lets 7.1 % of the frames enter the loss where the control lets 13.9 % enter it" in said
+    assert "hides" not in said
+    assert npc.reading == "gain, specific (a sign, not proof, at unequal shares)"
+
+
+def test_a_planted_gain_that_shuffling_keeps_is_not_put_down_to_emotion(tmp_path: Path) -> None:
+    """Twelve folds, so that tests can speak: loudness gives nothing, shuffled intensity gives as much as the arm."""
+    arms = (
+        SyntheticArm(key="random", name="random", recall=0.5),
+        SyntheticArm(key="ems", name="ems", twin_key="random", recall=0.75, temperature=1.0),
+        SyntheticArm(key="loud", name="ems loudness", twin_key="random", recall=0.5, control="loudness"),
+        SyntheticArm(key="mixed", name="ems shuffled", twin_key="random", recall=0.75, control="shuffled"),
+    )
+    written = SyntheticSweep(
+        root=tmp_path,
+        arms=arms,
+        seeds=(0,),
+        sessions=12,
+        contrasts=(("control", "loudness", "ems", "loud"), ("control", "shuffled", "ems", "mixed")),
+    ).write()
+    sweep = load_sweep(plan_path=written.plan_path, trials_root=written.trials_root)
+    tests = open_test(sweep)
+    results, comparisons = results_table(sweep, tests), comparisons_table(sweep, tests, resamples=1000)
+    found = findings(results, comparisons)
+    assert [(one.name, one.reading) for one in found] == [
+        ("loudness", "gain, specific"),
+        ("shuffled", "gain, not shown to be specific"),
+    ]
+    loudness, shuffled = specificity_table(found)
+    ua = comparisons[comparisons["metric"] == "ua"].set_index(["kind", "arm_key", "twin_key"])["difference"]
+    assert loudness["arm_against_twin"]["difference"] == ua["twin", "ems", "random"]
+    assert loudness["control_against_twin"]["difference"] == ua["control-twin", "loud", "random"]
+    assert shuffled["arm_against_control"]["difference"] == ua["control", "ems", "mixed"]
+    assert shuffled["control_against_twin"]["difference"] == pytest.approx(
+        ua["twin", "ems", "random"] - ua["control", "ems", "mixed"], abs=1e-12
+    )
