@@ -15,7 +15,7 @@ from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
 from analysis.masks import RATIO_TOLERANCE, chosen_frames
-from analysis.pretraining import QUARTERS, loss_table
+from analysis.pretraining import QUARTERS, loss_table, measured_frames
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
@@ -65,6 +65,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "tolerance": RATIO_TOLERANCE,
         "losses": as_rows(loss_table(report.results)),
         "quarters": QUARTERS,
+        "measured_frames": measured_frames(report.results),
     }
 
 

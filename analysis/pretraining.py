@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_sentence"]
+__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_frames", "measured_sentence"]
 
 from collections.abc import Sequence
 
@@ -41,6 +41,12 @@ def measured_sentence(records: Sequence[Record]) -> str:
     return f"Each trial is measured on {parts[0]} of {parts[1]} held out, {parts[2]}."
 
 
+def measured_frames(results: pd.DataFrame) -> str:
+    """How the frames of the validation loss are chosen."""
+    everything = (results["validation_loss"].notna() & (results["policy"] == "all")).any()
+    return "drawn at random whatever the arm's policy" + (" (under policy all: every frame)" if everything else "")
+
+
 def draw_losses(results: pd.DataFrame) -> Drawing | None:
     """Validation loss of every arm in each intensity quarter, one panel per upstream. None when no arm has one."""
     data = loss_table(results)
@@ -60,9 +66,9 @@ def draw_losses(results: pd.DataFrame) -> Drawing | None:
     return Drawing(
         name="pretraining",
         title="Validation loss by intensity of the frames",
-        caption="Reconstruction of frames of speakers the upstream never heard, drawn at random whatever the arm's "
-        "policy; mean over folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) "
-        "on the arm's own track. A control arm's quarters are other frames. Smaller is better."
+        caption=f"Reconstruction of frames of speakers the upstream never heard, {measured_frames(results)}; mean over "
+        "folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) on the arm's "
+        "own track. A control arm's quarters are other frames. Smaller is better."
         + (" The upstreams rebuild different things: compare within a panel only." if len(groups) > 1 else ""),
         figure=figure,
         data=data.drop(columns="arm_key"),

@@ -85,8 +85,8 @@ class PretrainingEntry(Entry):
     """How well the finished upstreams rebuild hidden frames of speakers they never heard, without labels.
 
     Losses are mean absolute errors per feature value (features have unit variance within an utterance). The frames are
-    drawn by the rule of policy `random` whatever the arm's own policy, so an arm and its twin are measured on the same
-    ones; over all upstreams, weighted by frames.
+    drawn by the rule of policy `random` whatever the arm's own policy (`all`: every frame), so an arm and its twin are
+    measured on the same ones; over all upstreams, weighted by frames.
     """
 
     train_loss: float

@@ -208,7 +208,7 @@ def _findings_text(findings: Sequence[Finding]) -> str:
         lines.append(f"{'model leads by':22}{'':20}" + "".join(f"{cell:>20}" for cell in leads))
     lines += [
         "",
-        "In brackets: 95 % interval for other speakers (bootstrap, expanded percentiles; none under 5 speakers).",
+        "In brackets, from 5 speakers on: 95 % interval for other speakers (bootstrap, expanded percentiles).",
     ]
     return "\n".join(lines[1:])
 

@@ -199,14 +199,15 @@ class Spectrograms:
 
 def _gains(index: _Index, config: StrengthNetConfig, *, equal_level: bool) -> NDArray[np.float64]:
     """Factor of each utterance's magnitudes, shape (U,)."""
-    levels_U, speakers_U = np.asarray(index["levels"], dtype=np.float64), np.asarray(index["speakers"])
-    one_level_U = 1 / np.where(levels_U > 0, levels_U, 1.0)
+    gains_U = np.ones(len(index["utterances"]))
+    if equal_level or config.level == "utterance":
+        gains_U /= [level or 1.0 for level in index["levels"]]
     if config.level == "utterance":
-        return SPEECH_LEVEL * one_level_U
-    gains_U = one_level_U if equal_level else np.ones(len(levels_U))
-    peaks_U = np.asarray(index["peaks"]) * gains_U
-    usual = {name: np.median(peaks_U[speakers_U == name]) for name in set(index["speakers"])}
-    return gains_U * REFERENCE_LEVEL / np.array([usual[name] for name in index["speakers"]])
+        return SPEECH_LEVEL * gains_U
+    peaks_U, speakers_U = index["peaks"] * gains_U, np.asarray(index["speakers"])
+    usual = {name: float(np.median(peaks_U[speakers_U == name])) for name in set(index["speakers"])}
+    gains_U *= [REFERENCE_LEVEL / usual[name] for name in index["speakers"]]
+    return gains_U
 
 
 def _band_means(heard: Spectrograms, speakers_U: Sequence[str]) -> NDArray[np.float32]:

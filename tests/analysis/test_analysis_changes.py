@@ -23,10 +23,9 @@ def ablation(upstream: str) -> list[SyntheticArm]:
     plain, topk = arms[:2]
     plain, topk = replace(plain, axes={POLICY: "random_nominal"}), replace(topk, axes={POLICY: "ems_topk", HEAD: True})
     other = replace(plain, key=f"{upstream}-all", name=f"{upstream} all", policy="all", realised=1.0)
+    with_head = plain.axes | {HEAD: True}
     heads = [
-        replace(
-            base, key=f"{base.key}-head", name=f"{base.name}+head", twin_key=base.key, axes=base.axes | {HEAD: True}
-        )
+        replace(base, key=f"{base.key}-head", name=f"{base.name}+head", twin_key=base.key, axes=with_head)
         for base in (plain, other)
     ]
     return [plain, topk, *arms[2:], other, *heads]

@@ -62,6 +62,10 @@ def test_the_figure_has_a_panel_per_upstream_and_a_mark_per_quarter(tmp_path: Pa
         assert fills == sorted(set(fills))
     assert list(drawing.data.columns) == ["arm", "upstream", "control", *COLUMNS]
     assert "compare within a panel only" in drawing.caption
+    assert "drawn at random whatever the arm's policy; mean over folds" in drawing.caption
     alone = draw_losses(results[results["upstream"] == "npc"])
     assert alone is not None
     assert "panel" not in alone.caption
+    every = draw_losses(results.assign(policy="all"))
+    assert every is not None
+    assert "drawn at random whatever the arm's policy (under policy all: every frame); mean" in every.caption
