@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.errors import BadInputError
 
-Control = Literal["none", "loudness", "shuffled", "inverse"]
+Control = Literal["none", "loudness", "shuffled", "rolled", "inverse"]
 
 
 class PlanEntry(BaseModel):

@@ -25,16 +25,19 @@ Row = Mapping[str, Any]
 WHAT = {
     "loudness": "the same rule on loudness",
     "shuffled": "the same rule on intensity shuffled in time",
+    "rolled": "the same rule on intensity rolled in time",
     "inverse": "the same rule on inverse intensity",
 }
 SPECIFIC = {
     "loudness": "the gain is more than loudness gives",
-    "shuffled": "the gain needs the intensity where it is in time",
+    "shuffled": "the gain needs the intensity in its order in time, if only for the longer runs it hides",
+    "rolled": "the gain needs the intensity where it is in time",
     "inverse": "the gain needs the intense frames and not the least intense ones",
 }
 UNSPECIFIC = {
     "loudness": "cannot be told from what loudness gives",
     "shuffled": "cannot be put down to where the emotion is",
+    "rolled": "cannot be put down to where the emotion is",
     "inverse": "cannot be put down to the intense frames",
 }
 VERBS: dict[Standing, str] = {

@@ -107,21 +107,27 @@ class Batches:
             mask_T = draw_mask(intensity_T, self._config.masking, count=count, place=place)
             audit.count(mask_T, intensity_T)
             clean_TD = self._features.frames_at(part).astype(np.float32)
-            rows.append(Utterance(clean_TD=clean_TD, score_T=model_score(intensity_T, self._config), mask_T=mask_T))
+            score_T = model_score(self._track, self._features, part, self._config)
+            rows.append(Utterance(clean_TD=clean_TD, score_T=score_T, mask_T=mask_T))
             fates.append(stream(self._seed, "mask-fate", step, row))
         return collate(rows, self._config, masking=self._config.masking, fates=fates)
 
 
-def model_score(intensity_T: NDArray[np.float32], config: TrialConfig) -> NDArray[np.float32]:
-    """The score as a model with `config.score` takes it, shape (T,): about [0, 1], as StrengthNet's is.
+def model_score(
+    track: NDArray[np.float32], features: Features, part: slice, config: TrialConfig
+) -> NDArray[np.float32]:
+    """The score of a stretch of one utterance as a model with `config.score` takes it, shape (T,).
 
-    The loudness control has the unit of log energy: it is scaled to [0, 1] within the utterance (ours), which changes
-    no mask; a constant one becomes 0.
+    Scores enter as they are, StrengthNet's about in [0, 1] (published). The loudness control has the unit of log
+    energy: it is scaled to [0, 1] within the whole utterance (ours), which changes no mask; a constant one becomes 0.
     """
+    score_T = np.asarray(track[part], dtype=np.float32)
     if config.intensity.control != "loudness":
-        return intensity_T
-    low, high = intensity_T.min(), intensity_T.max()
-    return np.zeros_like(intensity_T) if high == low else (intensity_T - low) / (high - low)
+        return score_T
+    place = int(np.searchsorted(features.offsets, part.start, side="right")) - 1
+    whole = track[int(features.offsets[place]) : int(features.offsets[place] + features.lengths[place])]
+    low, high = whole.min(), whole.max()
+    return np.zeros_like(score_T) if high == low else (score_T - low) / (high - low)
 
 
 def collate(

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "ComputeConfig",
     "Config",
+    "ControlName",
     "CorpusConfig",
     "CorpusName",
     "FeaturesConfig",
@@ -43,6 +44,8 @@ class Config(BaseModel):
 def _read_infinity(value: object) -> object:
     return math.inf if value in ("inf", ".inf", "infinity", "∞") else value
 
+
+ControlName = Literal["loudness", "shuffled", "rolled", "inverse"]
 
 Temperature = Annotated[
     float,
@@ -177,9 +180,10 @@ class IntensityConfig(Config):
     """`external` only: CSV `file_path,score`, scores separated by spaces."""
     hop_ms: float | None = Field(default=None, gt=0)
     """`external` only: hop of the imported scores."""
-    control: Literal["none", "loudness", "shuffled", "inverse"] = "none"
-    """A deliberately uninformed track in place of the source's: log energy, the source shuffled in time within each
-    utterance, or one minus it."""
+    control: Literal["none"] | ControlName = "none"
+    """A deliberately uninformed track in place of the source's: log energy; within each utterance the source shuffled
+    in time, or rolled in time by a random offset (ours: as smooth as the source, so what is hidden has as long runs);
+    or one minus the source."""
     ranking: RankingConfig = RankingConfig()
     strengthnet: StrengthNetConfig = StrengthNetConfig()
     seed: int = Field(default=0, ge=0)
@@ -202,8 +206,8 @@ class PretrainingAudioConfig(Config):
     """What the upstream hears before the probe."""
 
     source: Literal["fold", "external", "transductive"] = "fold"
-    """`fold`: only the train part, one upstream per fold. `external`: another corpus. `transductive`: all audio of the
-    evaluated corpus, the test part's included; every table says so."""
+    """`fold`: only the train part, one upstream per fold. `external`: another corpus. `transductive`: the audio of the
+    evaluated corpus, the test part's included; every table says so. The last two leave `held_out_speakers` out."""
     corpus: CorpusConfig | None = None
     """`external` only."""
     held_out_speakers: int = Field(default=1, ge=1)
@@ -218,12 +222,12 @@ class PretrainingAudioConfig(Config):
 
 
 class MaskingConfig(Config):
-    """Which frames are hidden (Mockingjay), or enter the loss (NPC, whose mask is a hole in its convolutions)."""
+    """Which frames are hidden (Mockingjay), or enter the loss (NPC, whose mask is a hole in its convolutions; ours)."""
 
     policy: Literal["random", "ems", "ems_topk", "random_nominal", "random_as_topk", "all"] = "ems"
     """`ems` and its twin `random` hide exactly the share `ratio` in disjoint spans (ours). `ems_topk` is the published
     emotional rule and `random_nominal` the toolkits' usual one, both with overlapping spans that hide less than `ratio`
-    says; `random_as_topk` hides as many frames as `ems_topk` would, at random places (ours). `all`: no choice, every
+    says; `random_as_topk` hides the runs that `ems_topk` would, at random places (ours). `all`: no choice, every
     frame enters the loss (NPC as published; refused for Mockingjay)."""
     ratio: float = Field(default=0.15, gt=0, lt=1)
     """Share of the valid frames that is hidden: realised by `random` and `ems`, nominal for the others."""

@@ -1,4 +1,4 @@
-"""Which frames are hidden (or, for NPC, enter the loss), by which rule, and the audit of what was really hidden.
+"""Which frames are hidden (or, for NPC, enter the loss: ours), by which rule, and the audit of what was really hidden.
 
 An utterance has L frames, a span C of them, and p is the configured ratio. Two families of rules.
 
@@ -18,8 +18,9 @@ An utterance has L frames, a span C of them, and p is the configured ratio. Two 
 - `ems_topk` (Liu & Ma 2024, released rule): of the 2P most intense frames the first P, in order of intensity, that are
   legal starts; P random starts as above where fewer are legal. Neighbours are about equally intense, so the spans
   pile up and far fewer frames are hidden than p says.
-- `random_as_topk` (ours): as many frames as `ems_topk` hides in this utterance, in disjoint random spans, the last one
-  cut. Between it and `random_nominal` only the number of frames differs, between it and `ems_topk` only which.
+- `random_as_topk` (ours): the contiguous runs that `ems_topk` hides in this utterance, in random order at random
+  places. Between it and `ems_topk` only the places differ: neither how many frames are hidden nor in runs of what
+  length, which decides how hard they are to rebuild. Between it and `random_nominal` number and runs differ.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _realised(
 
 
 def _place(order: NDArray[np.intp], *, span: int, hidden: int, length: int) -> Mask:
-    """Disjoint spans at the first free starts in `order`, one cut shorter last, until `hidden` frames are hidden."""
+    """Disjoint spans at the first free starts in `order`, then free frames of spans in that order, `hidden` in all."""
     mask = np.zeros(length, dtype=np.bool_)
     free = np.ones(len(order), dtype=np.bool_)
     missing = hidden
@@ -111,11 +112,6 @@ def _place(order: NDArray[np.intp], *, span: int, hidden: int, length: int) -> M
             mask[start : start + span] = True
             free[max(0, start - span + 1) : start + span] = False
             missing -= span
-    if 0 < missing < span:
-        fits = next((start for start in order if not mask[start : start + missing].any()), None)
-        if fits is not None:
-            mask[fits : fits + missing] = True
-            return mask
     for start in order:
         if missing <= 0:
             break
@@ -151,10 +147,16 @@ def _union(starts: NDArray[np.intp], *, length: int, span: int) -> Mask:
 
 def _as_topk(intensity_T: Frames, config: MaskingConfig, *, place: np.random.Generator) -> Mask:
     length = len(intensity_T)
-    hidden = int(_union(_topk_starts(intensity_T, config, place=place), length=length, span=config.span).sum())
-    span = min(config.span, length)
-    order = np.argsort(-place.gumbel(size=length - span + 1), kind="stable")
-    return _place(order, span=span, hidden=hidden, length=length)
+    topk_T = _union(_topk_starts(intensity_T, config, place=place), length=length, span=config.span)
+    runs = place.permutation(hidden_runs(topk_T)[:, 1])
+    # A run goes into a gap between open frames of its own, so runs stay apart; every choice of gaps is equally likely.
+    slots = length - int(runs.sum()) + 1
+    before = np.sort(place.permutation(slots)[: len(runs)])
+    starts = before + np.concatenate([[0], np.cumsum(runs[:-1])]) if len(runs) else before
+    mask = np.zeros(length, dtype=np.bool_)
+    for start, run in zip(starts, runs, strict=True):
+        mask[start : start + run] = True
+    return mask
 
 
 def hidden_runs(mask_T: Mask) -> NDArray[np.int64]:
@@ -171,8 +173,8 @@ def hidden_runs(mask_T: Mask) -> NDArray[np.int64]:
 def corrupt(frames_TD: Frames, mask_T: Mask, config: MaskingConfig, *, fate: np.random.Generator) -> Frames:
     """The utterance as Mockingjay sees it, shape (T, D): one draw per utterance decides what hidden frames become.
 
-    With share `zero` they become zeros, with share `replace` the frames of uniformly drawn spans of the same utterance,
-    otherwise they stay (Mockingjay: 80/10/10).
+    With share `zero` they become zeros, with share `replace` the frames of uniformly drawn stretches of the same
+    utterance, otherwise they stay (Mockingjay: 80/10/10; whole runs are replaced where spans touch, ours).
     """
     dice = fate.random()
     seen = frames_TD.copy()

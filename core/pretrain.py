@@ -46,6 +46,8 @@ class Pretraining:
     loss_sum: float = 0.0
     score_loss_sum: float = 0.0
     loss_steps: int = 0
+    final_loss_sum: float = 0.0
+    """Of the features, over the last `final_steps`."""
     seconds: float = 0.0
     """Time spent training, over all legs of an interrupted run; validation is not in it."""
     curve: list[Report] = field(default_factory=list)
@@ -60,7 +62,7 @@ class Pretraining:
             "audit": self.audit.to_json(),
             "step": self.step,
             "frames": self.frames,
-            "sums": [self.loss_sum, self.score_loss_sum, self.loss_steps, self.seconds],
+            "sums": [self.loss_sum, self.score_loss_sum, self.loss_steps, self.final_loss_sum, self.seconds],
             "curve": self.curve,
         }
         torch.save(state, buffer)
@@ -72,10 +74,10 @@ class Pretraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.audit = MaskAudit.from_json(state["audit"])
         self.step, self.frames = state["step"], state["frames"]
-        self.loss_sum, self.score_loss_sum, self.loss_steps, self.seconds = state["sums"]
+        self.loss_sum, self.score_loss_sum, self.loss_steps, self.final_loss_sum, self.seconds = state["sums"]
         self.curve = state["curve"]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, config: PretrainConfig) -> dict[str, Any]:
         """What the record and a trial that finds these weights need to know."""
         assert self.quality is not None
         return {
@@ -84,6 +86,7 @@ class Pretraining:
             "frames": self.frames,
             "seconds": self.seconds,
             "curve": self.curve,
+            "final_loss": self.final_loss_sum / final_steps(config),
             "quality": asdict(self.quality),
         }
 
@@ -103,6 +106,11 @@ def replay(curve: list[Report], log: LogMetrics) -> None:
     """Log the reports of a curve again."""
     for report in curve:
         log(report["values"], report["step"])
+
+
+def final_steps(config: PretrainConfig) -> int:
+    """The last tenth of the steps: a window for the record that does not depend on how often losses are reported."""
+    return -(-config.steps // 10)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -162,12 +170,13 @@ def _optimize(state: Pretraining, batch: Batch, config: TrialConfig) -> None:
     chosen = max(1, int(batch.mask_BT.sum()))
     size = settings.micro_batch or settings.batch
     features_loss, score_loss = 0.0, 0.0
-    with torch_stream(config.seed, "dropout", state.step):
-        for start in range(0, len(batch.lengths_B), size):
+    for start in range(0, len(batch.lengths_B), size):
+        # One stream each: a second head draws more, which must not reach the next micro-batch of the features.
+        with torch_stream(config.seed, "dropout", state.step, start):
             features, score = _error_sums(state.model, batch, slice(start, start + size), config)
-            ((features + score) / chosen).backward()  # type: ignore[no-untyped-call]
-            features_loss += features.item() / chosen
-            score_loss += score.item() / chosen
+        ((features + score) / chosen).backward()  # type: ignore[no-untyped-call]
+        features_loss += features.item() / chosen
+        score_loss += score.item() / chosen
     state.step += 1
     if not math.isfinite(features_loss + score_loss):
         raise NonFiniteLossError(stage="pretrain", step=state.step, value=features_loss + score_loss)
@@ -175,6 +184,8 @@ def _optimize(state: Pretraining, batch: Batch, config: TrialConfig) -> None:
     state.optimizer.step()
     state.frames += int(batch.lengths_B.sum())
     state.loss_sum += features_loss
+    if state.step > settings.steps - final_steps(settings):
+        state.final_loss_sum += features_loss
     state.score_loss_sum += score_loss
     state.loss_steps += 1
 

@@ -6,6 +6,8 @@ Shares lie in [0, 1]. Change the layout only together with SCHEMA_VERSION.
 from __future__ import annotations
 
 __all__ = [
+    "MASK_EXAMPLE",
+    "RECONSTRUCTION",
     "SCHEMA_VERSION",
     "CorpusEntry",
     "CostEntry",
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION: Literal[2] = 2
+
+MASK_EXAMPLE = "mask_example.npz"
+RECONSTRUCTION = "reconstruction.npz"
+"""In a complete trial's folder, for the pictures in MLflow: one utterance and what the trial's policy chooses in it
+(fbank); one of a held-out speaker and what the upstream makes of it (clean, seen, rebuilt). Images (T, n_mels); both
+also hold intensity (T,), mask (T,), hop_ms, utterance, upstream.
+"""
 
 Split = Literal["validation", "test"]
 
@@ -67,9 +76,10 @@ class MaskEntry(Entry):
     """The audit of what was really hidden during pre-training, over all folds."""
 
     policy: str
-    nominal_ratio: float
+    nominal_ratio: float | None
+    """None with policy `all`, which has neither ratio nor span."""
     realised_ratio: float
-    span: int
+    span: int | None
     temperature: float | str | None
     intensity_share: float
     """Share of the intensity mass (minimum-shifted score) that was hidden; equals realised_ratio when uninformed."""
@@ -85,15 +95,16 @@ class PretrainingEntry(Entry):
     """How well the finished upstreams rebuild hidden frames of speakers they never heard, without labels.
 
     Losses are mean absolute errors per feature value (features have unit variance within an utterance). The frames are
-    drawn by the rule of policy `random` whatever the arm's own policy (`all`: every frame), so an arm and its twin are
-    measured on the same ones; over all upstreams, weighted by frames.
+    drawn by the rule of policy `random` whatever the arm's own policy, so an arm and its twin are measured on the same
+    ones; of NPC, which hides nothing in its input, every frame is measured. Over all upstreams, weighted by frames.
     """
 
     train_loss: float
-    """Mean training loss of the features since the last report but one, under the arm's own policy."""
+    """Training loss of the features over the last tenth of the steps, under the arm's own policy."""
     validation_loss: float
     validation_by_quartile: tuple[float, float, float, float]
-    """The same for the quarters of each utterance's frames from least to most intense (by the arm's track)."""
+    """The same for the quarters of each utterance's frames from least to most intense: for control arms too by the
+    track that is no control's, so an arm, its twin and its controls are measured on the same frames."""
     speakers: int
     utterances: int
     frames: int

@@ -114,8 +114,10 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
     """
     plain = {"ems": "random", "ems_topk": "random_nominal"}.get(config.masking.policy, config.masking.policy)
     masking = config.masking.model_copy(update={"policy": plain, "temperature": None})
-    # Random masking looks at no track; the twin's audit is made against the source, once for all controls.
-    intensity = config.intensity.model_copy(update={"control": "none"})
+    # Random masking looks at no track: its audit is made against the source, once for all controls. `random_as_topk`
+    # takes its runs from the arm's track.
+    kept = config.intensity.control if plain == "random_as_topk" else "none"
+    intensity = config.intensity.model_copy(update={"control": kept})
     twin = config.model_copy(update={"masking": masking, "intensity": intensity, "score": ScoreConfig()})
     return None if (twin.masking, twin.score) == (config.masking, config.score) else twin
 
@@ -141,15 +143,14 @@ def key_content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
 
 
 def _intensity_content(config: IntensityConfig, fit: Manifest | None) -> dict[str, Json]:
-    if config.control == "loudness":
-        return {"control": "loudness"}
+    # A control too: the quarters of the validation loss are those of the track it stands in for.
     content: dict[str, Json] = {"control": config.control, "source": config.source}
     if config.file is not None:
         content |= {"file": _file_hash(config.file), "hop_ms": config.hop_ms}
     if fit is not None:
         model = config.model_dump(mode="json", include={"ranking", "strengthnet", "threads"})
         content |= model | {"fit": fit.fingerprint}
-    if fit is not None or config.control == "shuffled":
+    if fit is not None or config.control in ("shuffled", "rolled"):
         content |= {"seed": config.seed}
     return content
 

@@ -218,9 +218,9 @@ def _mask_entry(config: TrialConfig, result: StageResult) -> MaskEntry:
     temperature = masking.temperature
     return MaskEntry(
         policy=masking.policy,
-        nominal_ratio=masking.ratio,
+        nominal_ratio=None if masking.policy == "all" else masking.ratio,
         realised_ratio=audit.realised_ratio,
-        span=masking.span,
+        span=None if masking.policy == "all" else masking.span,
         temperature="inf" if temperature is not None and math.isinf(temperature) else temperature,
         intensity_share=audit.intensity_share,
         intensity_z=audit.intensity_z,

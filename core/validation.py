@@ -70,16 +70,21 @@ def quarters_of(intensity_T: NDArray[np.float32]) -> NDArray[np.int64]:
 class HeldOut:
     """A fixed sample of the held-out speakers' utterances with fixed masks: every look measures the same frames.
 
-    The masks are drawn by policy `random` with the arm's ratio and span whatever the arm's own policy (`all` for arms
-    that choose no frames), and hidden frames are always zeroed: an arm and its twin are measured on the same input.
-    Utterances over `max_frames` are cut to their first `max_frames`.
+    The masks are drawn by policy `random` with the arm's ratio and span whatever the arm's own policy, and hidden
+    frames are always zeroed: an arm, its twin and its controls are measured on the same frames. Of NPC, whose input
+    hides nothing, every frame is measured. Utterances over `max_frames` are cut to their first `max_frames`.
 
-    Raises BadInputError when there is no utterance.
+    Args:
+        track: what the arm takes for intensity, a control's or the source's; enters the model with `config.score`.
+        source: the track that is not a control's; it orders the frames into quarters.
+
+    Raises BadInputError when there is no utterance, or no measured frame in a quarter.
     """
 
     def __init__(
-        self, features: Features, track: NDArray[np.float32], utterances: Sequence[str], config: TrialConfig
-    ) -> None:
+        self, features: Features, utterances: Sequence[str], config: TrialConfig, *, track: NDArray[np.float32],
+        source: NDArray[np.float32],
+    ) -> None:  # fmt: skip
         if not utterances:
             raise BadInputError("pretraining_audio.held_out_speakers: they have no utterance to validate on")
         wanted = set(utterances)
@@ -87,27 +92,38 @@ class HeldOut:
         random = stream(config.seed, "validation-sample")
         chosen = random.permutation(found)[: config.pretrain.validation_utterances]
         self._config = config
-        self._features = features
+        self._features, self._source = features, source
         self._places = chosen[np.argsort(features.lengths[chosen], kind="stable")]
         self._rows = [self._row(int(place), track) for place in self._places]
-        self._quarters = [quarters_of(intensity_T) for _, intensity_T in self._rows]
+        self._quarters = [quarters_of(np.asarray(source[self._part(int(place))])) for place in self._places]
+        self._check_quarters()
 
-    def _row(self, place: int, track: NDArray[np.float32]) -> tuple[Utterance, NDArray[np.float32]]:
+    def _check_quarters(self) -> None:
+        measured = zip(self._rows, self._quarters, strict=True)
+        counts = sum(np.bincount(quarters_T[row.mask_T], minlength=QUARTERS) for row, quarters_T in measured)
+        if not np.all(counts):
+            raise BadInputError(
+                f"pretrain.validation_utterances: {len(self._rows)} utterances have no measured frame in one quarter "
+                f"of their intensity ({np.sum(counts)} frames in all); more utterances or a higher masking.ratio needed"
+            )
+
+    def _part(self, place: int) -> slice:
         start = int(self._features.offsets[place])
-        part = slice(start, start + min(int(self._features.lengths[place]), self._config.pretrain.max_frames))
-        intensity_T = np.asarray(track[part], dtype=np.float32)
+        return slice(start, start + min(int(self._features.lengths[place]), self._config.pretrain.max_frames))
+
+    def _row(self, place: int, track: NDArray[np.float32]) -> Utterance:
+        part = self._part(place)
         count, position = (stream(self._config.seed, f"validation-{name}", place) for name in ("count", "place"))
-        row = Utterance(
+        return Utterance(
             clean_TD=self._features.frames_at(part).astype(np.float32),
-            score_T=model_score(intensity_T, self._config),
-            mask_T=draw_mask(intensity_T, self._masking, count=count, place=position),
+            score_T=model_score(track, self._features, part, self._config),
+            mask_T=draw_mask(np.asarray(track[part]), self._masking, count=count, place=position),
         )
-        return row, intensity_T
 
     @property
     def _masking(self) -> MaskingConfig:
         own = self._config.masking
-        policy = "all" if own.policy == "all" else "random"
+        policy = "all" if self._config.upstream == "npc" else "random"
         return MaskingConfig(policy=policy, ratio=own.ratio, span=own.span, zero=1.0, replace=0.0)
 
     def _batch(self, rows: Sequence[Utterance]) -> Batch:
@@ -122,7 +138,7 @@ class HeldOut:
         sums, counts = np.zeros(QUARTERS), np.zeros(QUARTERS, dtype=np.int64)
         size = self._config.pretrain.micro_batch or self._config.pretrain.batch
         for start in range(0, len(self._rows), size):
-            rows = [row for row, _ in self._rows[start : start + size]]
+            rows = self._rows[start : start + size]
             batch = to_device(self._batch(rows), slice(None), device)
             errors_BT, _ = frame_errors(model.rebuild(batch), batch)
             for row, quarters_T, errors_T in zip(rows, self._quarters[start:], errors_BT.double().cpu(), strict=False):
@@ -130,11 +146,6 @@ class HeldOut:
                 sums += np.bincount(of, weights=hidden, minlength=QUARTERS)
                 counts += np.bincount(of, minlength=QUARTERS)
         model.train(was_training)
-        if not counts.all():
-            raise BadInputError(
-                f"pretrain.validation_utterances: {len(self._rows)} utterances have no measured frame in one quarter "
-                f"of their intensity ({counts.sum()} frames in all); more utterances or a higher masking.ratio needed"
-            )
         q1, q2, q3, q4 = (float(loss) for loss in sums / counts)
         return Quality(
             loss=float(sums.sum() / counts.sum()),
@@ -152,7 +163,7 @@ class HeldOut:
         """
         model.eval()
         middle = len(self._rows) // 2
-        row, intensity_T = self._rows[middle]
+        row, place = self._rows[middle], int(self._places[middle])
         numbers = self._batch([row])
         rebuilt = model.rebuild(to_device(numbers, slice(None), device))
         mels = slice(self._config.features.n_mels)
@@ -161,8 +172,8 @@ class HeldOut:
             "seen": numbers.seen_BTD[0, :, mels],
             "rebuilt": rebuilt.features_BTD[0, :, mels].float().cpu().numpy(),
             "mask": row.mask_T,
-            "intensity": intensity_T,
+            "intensity": np.asarray(self._source[self._part(place)], dtype=np.float32),
             "hop_ms": self._config.features.hop_ms,
-            "utterance": self._features.utterances[int(self._places[middle])],
+            "utterance": self._features.utterances[place],
             "upstream": self._config.upstream,
         }

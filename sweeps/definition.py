@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = [
     "Branch",
     "Contrast",
-    "Control",
     "Space",
     "SweepDefinition",
     "accept_corpora",
@@ -20,12 +19,12 @@ __all__ = [
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from core.config import Config, TrialConfig, UpstreamName
+from core.config import Config, ControlName, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.presets import Preset, Settings, preset_settings
 from sweeps.overrides import apply_overrides, overridden_keys, read_yaml
@@ -33,8 +32,6 @@ from sweeps.settings import check_key, checked, effective, get, leaves, merge, p
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 CORPORA = ("corpus", "pretraining_audio.corpus", "intensity.fit")
-
-Control = Literal["loudness", "shuffled", "inverse"]
 
 
 def _without_infinity(value: Any) -> Any:
@@ -104,7 +101,7 @@ class SweepDefinition(Space):
     preset: Preset = "smoke"
     when: tuple[Branch, ...] = ()
     """Settings, axes and arms for a part of the points only."""
-    controls: tuple[Control, ...] = ()
+    controls: tuple[ControlName, ...] = ()
     """For each arm that looks at intensity, the same arm with each of these tracks in place of the source's."""
     contrasts: dict[str, Contrast] = Field(default_factory=dict)
     """Name → further planned comparison, made within a branch and at equal values of all other axes."""

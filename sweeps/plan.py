@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from core.config import TrialConfig
+from core.config import ControlName, TrialConfig
 from core.errors import BadInputError
 from core.progress import Progress, silent
 from core.provenance import now
@@ -41,7 +41,7 @@ class PlannedTrial:
     seed: int
     axes: dict[str, Any]
     """Dotted setting → value, of those that the sweep varies and that mean something for this trial."""
-    control: Literal["none", "loudness", "shuffled", "inverse"]
+    control: Literal["none"] | ControlName
     """The track a control arm has in place of the source's."""
     upstream: str
     settings: dict[str, Any]

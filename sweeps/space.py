@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.config import TrialConfig
+from core.config import ControlName, TrialConfig
 from core.errors import BadInputError
 from core.relevance import looks_at_intensity, unused_settings
 from core.resolve import twin_of
-from sweeps.definition import Branch, Contrast, Control, Space, SweepDefinition, laid_out, trial_config
+from sweeps.definition import Branch, Contrast, Space, SweepDefinition, laid_out, trial_config
 from sweeps.settings import effective, leaves, overlap, within
 
-Role = Literal["arm", "twin"] | Control
+Role = Literal["arm", "twin"] | ControlName
 """What a trial is to the point it was made for; a control arm has the name of its track."""
 
 

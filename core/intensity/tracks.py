@@ -155,7 +155,7 @@ def _changed(
     track: Artifact, features: Artifact, opened: Features, *, config: IntensityConfig, workspace: Workspace
 ) -> Artifact:
     settings: dict[str, Json] = {"control": config.control}
-    if config.control == "shuffled":
+    if config.control in ("shuffled", "rolled"):
         settings["seed"] = config.seed
     inputs = [features.key, track.key]
     with workspace.store.claim("intensity", settings=settings, inputs=inputs, modules=TRACK_MODULES) as claim:
@@ -167,7 +167,10 @@ def _changed(
                 scores_T: NDArray[np.float32] = source[opened.slice_of(utterance)]
                 if config.control == "inverse":
                     return 1 - scores_T
-                return stream(config.seed, "intensity-shuffled", utterance).permutation(scores_T)
+                random = stream(config.seed, f"intensity-{config.control}", utterance)
+                if config.control == "rolled":
+                    return np.roll(scores_T, random.integers(1, max(2, len(scores_T))))
+                return random.permutation(scores_T)
 
             _write(claim, opened, map(change, opened.utterances), {**note, "control": config.control})
     return claim.artifact

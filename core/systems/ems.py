@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.batches import Batches
-from core.config import TrialConfig, UpstreamName
+from core.config import IntensityConfig, TrialConfig, UpstreamName
 from core.corpora.folds import Fold
 from core.embed import utterance_means
 from core.features import Features, make_features
@@ -28,6 +28,7 @@ from core.models.build import build_upstream
 from core.pretrain import pretrain, replay
 from core.probe import FoldIndex, ProbeResult, fit_probe
 from core.progress import LogMetrics, Progress
+from core.records import MASK_EXAMPLE, RECONSTRUCTION
 from core.resolve import Corpora, meaningful_settings, trial_modules, upstream_modules
 from core.seeding import stream
 from core.store import Artifact, Workspace, write_atomically
@@ -51,18 +52,19 @@ def _embed_modules(upstream: UpstreamName) -> tuple[str, ...]:
 for _name in get_args(UpstreamName):
     for _modules in (_pretrain_modules(_name), _embed_modules(_name), trial_modules(_name)):
         code_version(_modules)
-MASK_EXAMPLE = "mask_example.npz"
-RECONSTRUCTION = "reconstruction.npz"
-"""One utterance for the pictures in MLflow: what a trial's policy hides in it; what the upstream makes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedInputs:
-    """What all trials of a grid share: features of both corpora and the intensity track of the heard one."""
+    """What all trials of a grid share: features of both corpora and the intensity of the heard one.
+
+    `source`: the track that is not a control's; `track` itself but for control arms.
+    """
 
     evaluated: Artifact
     heard: Artifact
     track: Artifact
+    source: Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class StageResult:
     steps: int
     frames: int
     train_loss: float
-    """Mean over upstreams of the last reported loss of the features."""
+    """Of the features, over the last tenth of the steps; mean over upstreams."""
     qualities: tuple[Quality, ...]
     """How each upstream rebuilds its held-out speakers."""
     held_out_speakers: int
@@ -91,11 +93,15 @@ def prepare(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, prog
     """Make (or find) the features and the intensity track."""
     evaluated = make_features(corpora.evaluated, config.features, workspace, progress=progress)
     heard = make_features(corpora.heard, config.features, workspace, progress=progress)
-    track = make_track(
-        corpora.heard, heard, config.intensity, config.features, workspace, threads=config.intensity.threads,
-        progress=progress,
-    )  # fmt: skip
-    return SharedInputs(evaluated=evaluated, heard=heard, track=track)
+
+    def track(intensity: IntensityConfig) -> Artifact:
+        return make_track(
+            corpora.heard, heard, intensity, config.features, workspace, threads=intensity.threads, progress=progress
+        )
+
+    source = track(config.intensity.model_copy(update={"control": "none"}))
+    own = source if config.intensity.control == "none" else track(config.intensity)
+    return SharedInputs(evaluated=evaluated, heard=heard, track=own, source=source)
 
 
 def run(
@@ -129,7 +135,7 @@ def _result(
         audit=audit,
         steps=sum(note["steps"] for note in notes),
         frames=sum(note["frames"] for note in notes),
-        train_loss=float(np.mean([note["curve"][-1]["values"]["pretrain/loss"] for note in notes])),
+        train_loss=float(np.mean([note["final_loss"] for note in notes])),
         qualities=tuple(Quality(**note["quality"]) for note in notes),
         held_out_speakers=len({speaker for part in parts for speaker in part.speakers}),
         reconstruction=upstreams[0].path / RECONSTRUCTION,
@@ -157,16 +163,16 @@ def _pretrain_stage(
         "held_out": digest(list(part.held_out)),
         **_settings(config, "upstream", config.upstream, "masking", "score", "pretrain", "compute", "seed"),
     }
-    inputs = [shared.heard.key, shared.track.key]
+    inputs = [shared.heard.key, shared.track.key, shared.source.key]
     modules = _pretrain_modules(config.upstream)
     with workspace.store.claim("pretrain", settings=settings, inputs=inputs, modules=modules) as claim:
         if claim.done:
             # Trained for another trial, or before an interruption: this one's curve is the same.
             replay(_pretraining_notes(claim.artifact)["curve"], log)
         else:
-            features, track = Features.open(shared.heard.path), _track(shared)
+            features, track = Features.open(shared.heard.path), _scores(shared.track)
             batches = Batches(features, track, part.train, config=config)
-            held_out = HeldOut(features, track, part.held_out, config)
+            held_out = HeldOut(features, part.held_out, config, track=track, source=_scores(shared.source))
             checkpoint = claim.scratch / "checkpoint.pt"
             state = yield from pretrain(
                 batches, held_out, config, dims=features.dims, checkpoint=checkpoint, log=log
@@ -176,7 +182,7 @@ def _pretrain_stage(
             torch.save(
                 {name: value.cpu() for name, value in state.model.state_dict().items()}, claim.out / "weights.pt"
             )
-            notes = state.to_json() | {"left_out": batches.left_out}
+            notes = state.to_json(config.pretrain) | {"left_out": batches.left_out}
             write_atomically(claim.out / "pretraining.json", json.dumps(notes).encode())
     return claim.artifact
 
@@ -192,9 +198,9 @@ def _pretraining_notes(upstream: Artifact) -> dict[str, Any]:
     return notes
 
 
-def _track(shared: SharedInputs) -> NDArray[np.float32]:
-    track: NDArray[np.float32] = np.load(shared.track.path / "track.npy", mmap_mode="r")
-    return track
+def _scores(track: Artifact) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = np.load(track.path / "track.npy", mmap_mode="r")
+    return scores
 
 
 def _embed_stage(
@@ -245,7 +251,7 @@ def write_examples(config: TrialConfig, shared: SharedInputs, result: StageResul
     intensity and the mask this trial's policy draws on it.
     """
     write_atomically(folder / RECONSTRUCTION, result.reconstruction.read_bytes())
-    features, track = Features.open(shared.heard.path), _track(shared)
+    features, track = Features.open(shared.heard.path), _scores(shared.track)
     longest_first = np.argsort(-features.lengths, kind="stable")
     place = int(longest_first[len(longest_first) // 2])
     start, length = int(features.offsets[place]), int(features.lengths[place])

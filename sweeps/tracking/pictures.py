@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInputError
+from core.masking import hidden_runs
 from core.metrics import confusion, ua, wa
-from core.records import read_predictions
+from core.records import MASK_EXAMPLE, RECONSTRUCTION, read_predictions
 from core.store import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MASK_EXAMPLE = "mask_example.npz"
-RECONSTRUCTION = "reconstruction.npz"
 PANELS = {"clean": "true", "seen": "seen by the model", "rebuilt": "rebuilt"}
 _CURVE = "#d55e00"
 """Vermilion of the Okabe–Ito palette: told apart from the grey spectrogram and the blue masks by all."""
@@ -172,10 +171,9 @@ def _draw_curve(axes: Axes, values_T: NDArray[np.float32], example: _Example, *,
 
 
 def _shade(axes: Axes, example: _Example, *, label: str, opacity: float) -> None:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], example.mask_T, [False])).astype(np.int8)))
-    for place, (start, stop) in enumerate(edges.reshape(-1, 2) * example.hop_s):
+    for place, (start, length) in enumerate(hidden_runs(example.mask_T) * example.hop_s):
         named = label if place == 0 else None
-        axes.axvspan(start, stop, color=_MASK, alpha=opacity, linewidth=0, label=named)
+        axes.axvspan(start, start + length, color=_MASK, alpha=opacity, linewidth=0, label=named)
 
 
 def _read_example(path: Path, *, images: tuple[str, ...]) -> _Example:

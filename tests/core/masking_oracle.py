@@ -29,16 +29,33 @@ def hidden_frames(
     if config.policy == "ems_topk":
         return _topk(intensity, config, place)
     if config.policy == "random_as_topk":
-        wanted = len(_topk(intensity, config, place))
-        span = min(config.span, frames)
-        order = _falling([float(g) for g in place.gumbel(size=frames - span + 1)])
-        return _laid(order, frames, span, wanted)
+        return _runs_elsewhere(_topk(intensity, config, place), frames, place)
     return _realised(intensity, config, count, place)
 
 
 def _falling(values: list[float]) -> list[int]:
     """Places of the values from the highest to the lowest, the earlier of two equal ones first."""
     return sorted(range(len(values)), key=lambda place: (-values[place], place))
+
+
+def _runs_elsewhere(hidden: list[int], frames: int, place: np.random.Generator) -> list[int]:
+    """The runs of `hidden` in random order, each put into a gap of its own between two open frames (or at an end)."""
+    runs: list[int] = []
+    for frame in hidden:
+        if frame - 1 in hidden:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+    runs = [int(run) for run in place.permutation(runs)]
+    gaps = sorted(int(gap) for gap in place.permutation(frames - len(hidden) + 1)[: len(runs)])
+    found, frame = [], 0
+    for gap in range(frames - len(hidden) + 1):
+        if gap in gaps:
+            for _ in range(runs[gaps.index(gap)]):
+                found.append(frame)
+                frame += 1
+        frame += 1
+    return found
 
 
 def _covered(starts: list[int], frames: int, span: int) -> list[int]:
@@ -100,15 +117,13 @@ def _standard_scores(intensity: list[float], span: int) -> list[float]:
 
 
 def _laid(order: list[int], frames: int, span: int, wanted: int) -> list[int]:
-    """Exactly `wanted` frames: whole spans without overlap, then the rest in one piece, then whatever is free."""
+    """Exactly `wanted` frames: whole spans without overlap, then whatever is free."""
     hidden = [False] * frames
-    for length, pieces in ((span, wanted // span), (wanted % span, 1)):
-        for start in order:
-            if length == 0 or pieces == 0:
-                break
-            if not any(hidden[start : start + length]):
-                hidden[start : start + length] = [True] * length
-                pieces -= 1
+    pieces = wanted // span
+    for start in order:
+        if pieces and not any(hidden[start : start + span]):
+            hidden[start : start + span] = [True] * span
+            pieces -= 1
     missing = wanted - sum(hidden)
     for start in order:
         for frame in range(start, start + span):

@@ -82,11 +82,18 @@ def test_npc_sees_every_frame_as_it_is(features, tiny):
     assert whole.mask_BT.sum() == whole.lengths_B.sum()
 
 
-def test_loudness_enters_a_model_in_the_range_of_a_score(tiny):
-    energy_T = np.array([-8.0, -2.0, 4.0, -5.0], dtype=np.float32)
-    assert model_score(energy_T, tiny(control="loudness")).tolist() == [0.0, 0.5, 1.0, 0.25]
-    assert model_score(np.full(3, 7.0, np.float32), tiny(control="loudness")).tolist() == [0.0, 0.0, 0.0]
-    assert model_score(energy_T, tiny()).tolist() == energy_T.tolist()
+def test_loudness_enters_a_model_in_the_range_of_a_score(features, tiny):
+    """Scaled by its whole utterance: a frame's score does not depend on the crop that was drawn."""
+    whole = features.slice_of("u03")
+    energy_T = features.energy[whole].astype(np.float64)
+    by_hand = (energy_T - energy_T.min()) / (energy_T.max() - energy_T.min())
+    crop = slice(whole.start + 4, whole.start + 20)
+    assert model_score(features.energy, features, crop, tiny(control="loudness")) == pytest.approx(
+        by_hand[4:20], abs=1e-6
+    )
+    constant = np.full(len(features.energy), 7.0, np.float32)
+    assert not model_score(constant, features, crop, tiny(control="loudness")).any()
+    assert np.array_equal(model_score(features.energy, features, crop, tiny()), features.energy[crop])
 
 
 def test_an_epoch_visits_every_long_enough_utterance_once(features, tiny):

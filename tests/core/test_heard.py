@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import CorpusConfig, FoldsConfig, PretrainingAudioConfig, TrialConfig
+from core.config import CorpusConfig, FoldsConfig, PretrainingAudioConfig, ScoreConfig, TrialConfig
 from core.corpora.folds import make_folds
 from core.corpora.manifest import Manifest, Utterance
 from core.errors import BadInputError
@@ -78,6 +78,16 @@ def test_who_is_held_out_depends_on_the_seed_and_on_nothing_else():
     drawn = {seed: parts_of(trial("external", seed=seed), manifest())[0].speakers for seed in range(12)}
     assert drawn == {seed: parts_of(trial("external", seed=seed), manifest())[0].speakers for seed in range(12)}
     assert len(set(drawn.values())) > 1
+    other = trial("external", seed=3)
+    masking = other.masking.model_copy(update={"policy": "random", "temperature": None})
+    intensity = other.intensity.model_copy(update={"control": "loudness"})
+    for changed in (
+        {"masking": masking},
+        {"intensity": intensity},
+        {"upstream": "npc"},
+        {"score": ScoreConfig(head=True)},
+    ):
+        assert parts_of(other.model_copy(update=changed), manifest())[0].speakers == drawn[3]
 
 
 def test_holding_everybody_out_is_refused():

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from core.config import MaskingConfig
 from core.errors import BadInputError
-from core.masking import draw_mask
+from core.masking import draw_mask, hidden_runs
 
 Policy = str
 POLICIES = ("random", "ems", "ems_topk", "random_nominal", "random_as_topk", "all")
@@ -198,13 +198,26 @@ def test_the_first_p_legal_candidates_start_spans_in_the_order_of_their_intensit
     assert hidden.tolist() == [*range(20, 27), *range(50, 57)]
 
 
-def test_random_as_topk_hides_as_many_frames_as_the_published_rule():
+def test_random_as_topk_hides_the_runs_of_the_published_rule():
+    """Not only as many frames: runs of the same lengths, since long ones are harder to rebuild."""
     rng = np.random.default_rng(6)
     for seed in range(300):
         intensity_T = TRACKS["smooth" if seed % 2 else "rising"](int(rng.integers(1, 300)), rng)
         sizes = {"ratio": float(rng.uniform(0.05, 0.95)), "span": int(rng.integers(1, 15))}
         published = mask_of(intensity_T, masking("ems_topk", **sizes), seed=seed)
-        assert mask_of(intensity_T, masking("random_as_topk", **sizes), seed=seed).sum() == published.sum()
+        moved = mask_of(intensity_T, masking("random_as_topk", **sizes), seed=seed)
+        assert sorted(hidden_runs(moved)[:, 1]) == sorted(hidden_runs(published)[:, 1])
+
+
+def test_random_as_topk_puts_the_runs_everywhere_alike():
+    """One run of 3 in 8 frames (top-k: peak at frame 2, last legal start 4): each of its 6 places equally often."""
+    intensity_T = np.array([0, 0, 5, 0, 0, 0, 0, 0], np.float32)
+    settings = masking("random_as_topk", ratio=0.3, span=3)
+    assert hidden_runs(mask_of(intensity_T, masking("ems_topk", ratio=0.3, span=3))).tolist() == [[2, 3]]
+    starts = [int(hidden_runs(mask_of(intensity_T, settings, seed=seed))[0, 0]) for seed in range(6000)]
+    counts = np.bincount(starts, minlength=6)
+    assert len(counts) == 6
+    assert np.abs(counts / 6000 - 1 / 6).max() < 0.02
 
 
 def realised(policy: Policy, *, ratio: float, window: int = 8) -> float:

@@ -39,6 +39,7 @@ def trial(upstream: str = "mockingjay", policy: str = "ems", *, added: bool = Fa
         (trial(policy="random"), None),
         (trial(policy="random_nominal"), None),
         (trial(policy="random_as_topk"), None),
+        (trial(policy="random_as_topk", head=True), trial(policy="random_as_topk")),
         (trial("npc", "all"), None),
     ],
 )

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def held_out(features, settings, names=HELD_OUT) -> HeldOut:
-    return HeldOut(features, features.energy, names, settings)
+    return HeldOut(features, names, settings, track=features.energy, source=features.energy)
 
 
 def test_quarters_are_of_equal_size_within_an_utterance_and_ties_go_by_time():
@@ -50,6 +50,26 @@ def test_every_policy_is_measured_on_the_same_frames(features, tiny, other):
     for one, two in zip(*shown, strict=True):
         assert torch.equal(one.seen_BTD, two.seen_BTD)
         assert torch.equal(one.clean_BTD, two.clean_BTD)
+
+
+def test_every_frame_of_npc_is_measured_whatever_the_policy(features, tiny):
+    torch.manual_seed(0)
+    model = build_upstream(tiny("npc"), DIMS)
+    qualities = [
+        held_out(features, tiny("npc", policy=policy)).measure(model, CPU)
+        for policy in ("ems", "random_nominal", "random_as_topk", "all")
+    ]
+    assert all(quality == qualities[0] for quality in qualities)
+    assert qualities[0].frames > 250
+
+
+def test_a_control_is_measured_by_the_quarters_of_its_source(features, tiny):
+    """The same frames in the same quarters as its twin's, whatever the control takes for intensity."""
+    shuffled = np.random.default_rng(0).permutation(features.energy)
+    torch.manual_seed(0)
+    model = build_upstream(tiny(), DIMS)
+    control = HeldOut(features, HELD_OUT, tiny(control="shuffled"), track=shuffled, source=features.energy)
+    assert control.measure(model, CPU) == held_out(features, tiny(policy="random")).measure(model, CPU)
 
 
 def test_loss_by_quarter_is_that_of_a_plain_loop(features, tiny):
@@ -103,4 +123,4 @@ def test_nothing_to_validate_on_is_refused(features, tiny):
     settings = tiny()
     masking = settings.masking.model_copy(update={"ratio": 0.01})
     with pytest.raises(BadInputError, match=r"no measured frame in one quarter of their intensity"):
-        held_out(features, settings.model_copy(update={"masking": masking})).measure(Recorder(), CPU)
+        held_out(features, settings.model_copy(update={"masking": masking}))
