@@ -14,7 +14,7 @@ from analysis.load import Sweep
 from analysis.masks import MIXES, mixes, mixing_sentence
 from analysis.tables import as_rows
 from analysis.wording import count, joined
-from core.records import Record
+from core.records import CorpusEntry, Record
 
 MATCHED: dict[Kind, str] = {"twin": "its twin", "control-twin": "its twin", "control": "its control"}
 """Pairs that must choose equally many frames; a named contrast may be about that very number."""
@@ -34,8 +34,9 @@ def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     """Leaks, incomplete corpora, missing cells, unmatched pairs and uncommitted code, in this order."""
     records = sweep.records
     leaks = [Banner(kind="leak", text=text) for text in _leaks(records)]
-    incomplete = dict.fromkeys(record.corpus.incomplete for record in records if record.corpus.incomplete)
-    notes = [Banner(kind="incomplete", text=f"Incomplete corpus: {text}") for text in incomplete]
+    entries = [(role, entry) for record in records for role, entry in _corpora(record)]
+    incomplete = dict.fromkeys((role, entry.incomplete) for role, entry in entries if entry.incomplete)
+    notes = [Banner(kind="incomplete", text=f"Incomplete corpus{role}: {text}") for role, text in incomplete]
     notes += [Banner(kind="incomplete", text=text) for text in _set_aside(records)]
     unmatched = _unmatched(sweep, results)
     return [*leaks, *notes, *_missing(sweep), *unmatched, *_uncommitted(records), *_environments(records)]
@@ -54,14 +55,25 @@ def _leaks(records: tuple[Record, ...]) -> list[str]:
     return [f"Known leak: {text}." for text in texts]
 
 
+def _corpora(record: Record) -> list[tuple[str, CorpusEntry]]:
+    """The corpora behind a record, each with what it is for."""
+    found = [("", record.corpus)]
+    if record.heard is not None:
+        found.append((f" ({record.heard.name}, pre-trained on)", record.heard))
+    if record.fit is not None:
+        found.append((f" ({record.fit.name}, intensity learnt from)", record.fit))
+    return found
+
+
 def _set_aside(records: Sequence[Record]) -> list[str]:
     """Recordings that are not in the numbers, by reason."""
-    ledgers = {tuple(record.corpus.quarantined.items()) for record in records if record.corpus.quarantined}
+    entries = {(role, tuple(entry.quarantined.items())) for record in records for role, entry in _corpora(record)}
     return [
-        "Set aside, not in any number: "
+        f"Set aside{role}, not in any number: "
         + ", ".join(f"{count(n, 'recording')} ({reason})" for reason, n in ledger)
         + "."
-        for ledger in sorted(ledgers)
+        for role, ledger in sorted(entries)
+        if ledger
     ]
 
 

@@ -126,7 +126,7 @@ def protocol_sentences(record: Record) -> list[str]:
     audio = {
         "fold": "only the training part of the fold (one upstream per fold)",
         "external": f"another corpus ({protocol.pretraining_corpus})",
-        "transductive": "transductive: all audio of the evaluated corpus, the test part's included, without labels; "
+        "transductive": "transductive: the audio of the evaluated corpus, the test part's included, without labels; "
         "results may be better than on recordings the upstream has never heard",
     }
     return [

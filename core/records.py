@@ -148,7 +148,7 @@ class ProvenanceEntry(Entry):
 
 class Record(Entry):
     schema_version: Literal[1, 2] = SCHEMA_VERSION
-    """2 added `pretraining`."""
+    """2 added `pretraining`, `heard` and `fit`, and masks without ratio and span."""
     trial_key: str
     status: Literal["complete", "pruned", "failed"]
     reason: str | None = None
@@ -164,6 +164,10 @@ class Record(Entry):
     corpus: CorpusEntry
     protocol: ProtocolEntry
     config: dict[str, Any]
+    heard: CorpusEntry | None = None
+    """What the upstream was pre-trained on, where that is another corpus."""
+    fit: CorpusEntry | None = None
+    """What the intensity model learnt from; None for imported scores."""
     mask: MaskEntry | None = None
     pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None

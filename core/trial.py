@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.config import TrialConfig
+from core.corpora.manifest import Manifest
 from core.errors import BadInputError
 from core.metrics import confusion, macro_f1, ua, wa
 from core.progress import LogMetrics, Progress, discard, silent
@@ -157,7 +158,6 @@ def fail_trial(unfinished: Record, workspace: Workspace, *, reason: str) -> Reco
 def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
     """The record as far as it is known before the trial runs: status `failed`, without results."""
     evaluated, folds = corpora.evaluated, corpora.folds
-    reasons = [entry.reason for entry in evaluated.ledger]
     source = config.pretraining_audio.source
     return Record(
         trial_key=identity.trial_key,
@@ -168,14 +168,9 @@ def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIden
         arm_key=identity.arm_key,
         twin_key=identity.twin_key,
         seed=config.seed,
-        corpus=CorpusEntry(
-            name=evaluated.corpus,
-            fingerprint=evaluated.fingerprint,
-            utterances=len(evaluated.utterances),
-            quarantined={reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            classes=evaluated.classes,
-            incomplete=evaluated.incomplete,
-        ),
+        corpus=_corpus_entry(evaluated),
+        heard=None if corpora.heard.fingerprint == evaluated.fingerprint else _corpus_entry(corpora.heard),
+        fit=_corpus_entry(corpora.fit) if corpora.fit else None,
         protocol=ProtocolEntry(
             folds=config.folds.scheme,
             n_folds=len(folds.folds),
@@ -187,6 +182,18 @@ def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIden
         ),
         config=config.model_dump(mode="json"),
         provenance=_provenance(config, started),
+    )
+
+
+def _corpus_entry(manifest: Manifest) -> CorpusEntry:
+    reasons = [entry.reason for entry in manifest.ledger]
+    return CorpusEntry(
+        name=manifest.corpus,
+        fingerprint=manifest.fingerprint,
+        utterances=len(manifest.utterances),
+        quarantined={reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        classes=manifest.classes,
+        incomplete=manifest.incomplete,
     )
 
 

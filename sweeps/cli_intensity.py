@@ -40,6 +40,10 @@ _MEASURES: Mapping[Measure, str] = {
     "activation": "Labelled activation: Spearman's ρ within a speaker (chance 0)",
     "emotional": "Emotional above neutral utterances of a speaker, % of pairs (chance 50)",
 }
+_FOOTNOTE = (
+    "In brackets, from 5 speakers on: 95 % interval for other speakers (bootstrap, expanded percentiles).\n"
+    "Shuffling in time keeps an utterance's mean but for its silence: it is a control for the planted frames."
+)
 _CASES: Mapping[Measure, str] = {
     "levels": "pairs", "frames": "utterances", "activation": "utterances", "emotional": "pairs"
 }  # fmt: skip
@@ -199,16 +203,16 @@ def _findings_text(findings: Sequence[Finding]) -> str:
         whole = rows[0]
         first = next(iter(whole.tracks.values()))
         lines += ["", f"{_MEASURES[measure]}; {first.speakers} speakers"]
-        lines.append(f"{'':12}{_CASES[measure]:>10}" + "".join(f"{name:>20}" for name in whole.tracks))
+        lines.append(f"{'':12}{_CASES[measure]:>10}" + "".join(f"{name:>21}" for name in whole.tracks))
         for row in rows:
             cells = [_cell(measure, each) for each in row.tracks.values()]
             count = next(iter(row.tracks.values())).cases
-            lines.append(f"{row.group:12}{count:>10}" + "".join(f"{cell:>20}" for cell in cells))
+            lines.append(f"{row.group:12}{count:>10}" + "".join(f"{cell:>21}" for cell in cells))
         leads = [_cell(measure, each, sign="+") for each in whole.leads.values()]
-        lines.append(f"{'model leads by':22}{'':20}" + "".join(f"{cell:>20}" for cell in leads))
+        lines.append(f"{'model leads by':22}{'':21}" + "".join(f"{cell:>21}" for cell in leads))
     lines += [
         "",
-        "In brackets, from 5 speakers on: 95 % interval for other speakers (bootstrap, expanded percentiles).",
+        _FOOTNOTE,
     ]
     return "\n".join(lines[1:])
 

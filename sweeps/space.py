@@ -6,7 +6,7 @@ __all__ = ["Point", "Role", "contrast_pairs", "family", "points"]
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,7 +95,8 @@ def family(config: TrialConfig, definition: SweepDefinition) -> Iterator[tuple[R
 def contrast_pairs(definition: SweepDefinition, spread: tuple[Point, ...]) -> list[tuple[str, Point, Point]]:
     """(name, arm, against) of each contrast, once for each combination of all other axes.
 
-    Raises BadInputError for a contrast whose two arms never stand in one mapping.
+    Raises BadInputError for a contrast whose two arms never stand in one mapping, or of which one arm has axes that
+    the other has not.
     """
     for name, contrast in definition.contrasts.items():
         if not definition.holds_both(contrast):
@@ -105,19 +106,29 @@ def contrast_pairs(definition: SweepDefinition, spread: tuple[Point, ...]) -> li
             )
     known = {_place(point.coordinates): point for point in spread}
     return [
-        (name, point, against)
+        (name, point, _against(point, axis, contrast, known, where=f"sweep {definition.name}: contrast {name!r}"))
         for name, contrast in definition.contrasts.items()
         for point in spread
-        for against in _against(point, contrast, known)
+        for axis, value in point.coordinates.items()
+        if value == contrast.arm and contrast.against in _arms_of(definition, axis)
     ]
 
 
-def _against(point: Point, contrast: Contrast, known: Mapping[str, Point]) -> Iterator[Point]:
-    for axis, value in point.coordinates.items():
-        if _names_arms(axis) and value == contrast.arm:
-            other = known.get(_place({**point.coordinates, axis: contrast.against}))
-            if other is not None:
-                yield other
+def _against(point: Point, axis: str, contrast: Contrast, known: Mapping[str, Point], *, where: str) -> Point:
+    wanted = {**point.coordinates, axis: contrast.against}
+    other = known.get(_place(wanted))
+    if other is None:
+        places = ", ".join(f"{name}={value}" for name, value in wanted.items() if name != axis)
+        raise BadInputError(f"{where}: there is no arm {contrast.against!r} at {places} to hold it against")
+    return other
+
+
+def _arms_of(definition: SweepDefinition, axis: str) -> Collection[str]:
+    """The arms that an axis names; none for an axis of a setting."""
+    if axis == "arms":
+        return definition.arms
+    named = {f"when.{place}.arms": branch.arms for place, branch in enumerate(definition.when)}
+    return named.get(axis, ())
 
 
 def _place(coordinates: Mapping[str, Any]) -> str:

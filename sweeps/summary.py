@@ -97,7 +97,7 @@ def _unlike_paper(point: Point) -> list[dict[str, Any]]:
 
 def summary_text(summary: Mapping[str, Any], arguments: Sequence[str]) -> str:
     """The same for people. `arguments`: name and overrides, with which `sweep launch` starts it."""
-    lines = [f"{summary['name']}: {summary['description']}", ""]
+    lines = [": ".join(filter(None, (summary["name"], summary["description"]))), ""]
     lines.append(f"preset    {summary['preset']}")
     lines += [f"corpora   {corpora}" for corpora in summary["corpora"]]
     lines.append(f"seeds     {' '.join(map(str, summary['seeds']))}")
@@ -113,7 +113,7 @@ def summary_text(summary: Mapping[str, Any], arguments: Sequence[str]) -> str:
         lines += [f"  {name:{width}}  {each['arm']} − {each['against']}" for name, each in summary["contrasts"].items()]
     lines += ["", f"{summary['arms']} arms, {summary['trials']} trials, before corpora are looked at"]
     for upstream, rows in summary["unlike_paper"].items():
-        verdict = "not as published" if rows else "sizes and schedules as published"
+        verdict = "not as published" if rows else "sizes and schedules as published, but for what axes and arms set"
         lines += ["", f"{upstream}: {verdict}", *_table(rows)]
     lines += ["", f"start it: sweep launch {shlex.join(arguments)}"]
     return "\n".join(lines)

@@ -81,8 +81,12 @@ def _band_energy(mel_TF: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def make_spectrograms(manifest: Manifest, workspace: Workspace, *, progress: Progress = silent) -> Artifact:
-    """Stage `spectrograms`: `mel.npy` float32 (total T, 80) in manifest order as recorded, and `index.json`, which
-    together with a `StrengthNetConfig` say what the net hears: `Spectrograms`.
+    """Stage `spectrograms`: `mel.npy` float32 (total T, 80) in manifest order as recorded, and `index.json`, from which
+    `Spectrograms` makes what a net of some `StrengthNetConfig` hears.
+
+    Recording levels differ between corpora and speakers, and a net's input depends on them: every config brings at
+    least each speaker's usual peak level (median over utterances of `peak_level`) to `REFERENCE_LEVEL` (ours; the
+    released code takes audio as it is).
 
     Raises BadInputError for an utterance shorter than one window and for a speaker who is silent.
     """

@@ -46,8 +46,8 @@ def test_list_has_a_line_per_definition():
         ("ems_published", [], 5, 10),
         ("ems_ablation", [], 18, 36),
         ("ems_ablation", ["axes.upstream=[npc]"], 10, 20),
-        ("ems_controls", [], 5, 15),
-        ("ems_controls", ["axes.upstream=[mockingjay,npc]", "seeds=[0]"], 10, 10),
+        ("ems_controls", [], 6, 18),
+        ("ems_controls", ["axes.upstream=[mockingjay,npc]", "seeds=[0]"], 12, 12),
     ],
 )
 def test_show_counts_as_the_plan_will(demo_workspace, name, overrides, arms, trials):
@@ -73,7 +73,7 @@ def test_show_says_what_is_varied_and_compared():
 
 def test_show_names_the_controls_and_the_corpora():
     text = sweep("show", "ems_controls")
-    assert "controls  loudness shuffled inverse" in text
+    assert "controls  loudness shuffled rolled inverse" in text
     assert "corpora   demo evaluated, pre-training hears: fold, intensity learnt from demo (intensity)" in text
 
 
@@ -117,10 +117,10 @@ def test_a_dry_run_shows_each_arm_over_its_twin_and_controls(demo_workspace):
     assert shown == [
         ["ems", "r0.15", "s7", "t0.25"],
         ["twin", "random", "r0.15", "s7"],
-        *[[name, "ems", name, "r0.15", "s7", "t0.25"] for name in ("loudness", "shuffled", "inverse")],
+        *[[name, "ems", name, "r0.15", "s7", "t0.25"] for name in ("loudness", "shuffled", "rolled", "inverse")],
     ]
     rows = json.loads(sweep("launch", "ems_controls", *options, "--json"))
-    assert [row["control"] for row in rows["trials"][:5]] == ["none", "none", "loudness", "shuffled", "inverse"]
+    assert [row["control"] for row in rows["trials"][:3]] == ["none", "none", "loudness"]
     assert {row["twin"] for row in rows["trials"]} == {None, "random r0.15 s7"}
     assert {each["kind"] for each in rows["contrasts"]} == {"control"}
 

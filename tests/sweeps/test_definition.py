@@ -131,7 +131,10 @@ def test_infinite_temperature_survives_the_way_through_json():
         ("seed=3", r"'seed' is set by the sweep: say seeds"),
         ("compute.threads=4", r"'compute.threads' is set by sweep launch --cpus-per-trial"),
         ("axes.masking.span=[]", r"axes.masking.span: .*at least 1 item"),
-        ("controls=[loud]", r"controls.0: Input should be 'loudness', 'shuffled' or 'inverse' \(got 'loud'\)"),
+        (
+            "controls=[loud]",
+            r"controls.0: Input should be 'loudness', 'shuffled', 'rolled' or 'inverse' \(got 'loud'\)",
+        ),
         ("controls=[inverse,inverse]", r"controls: 'inverse' is named twice"),
         ("arms={a: {masking.rato: 1}}", r"unknown setting 'masking.rato'; the nearest is 'masking.ratio'"),
         ("arms={a: {}}", r"arms.a: Dictionary should have at least 1 item"),

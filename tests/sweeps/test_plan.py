@@ -151,13 +151,13 @@ def test_no_shipped_contrast_repeats_what_an_arm_and_its_twin_say(demo_workspace
 def test_ems_controls_share_the_twin_and_are_each_compared(demo_workspace):
     plan = plan_of(demo_workspace, name="ems_controls")
     arm, twin = "ems r0.15 s7 t0.25", "random r0.15 s7"
-    controls = {name: f"ems {name} r0.15 s7 t0.25" for name in ("loudness", "shuffled", "inverse")}
+    controls = {name: f"ems {name} r0.15 s7 t0.25" for name in ("loudness", "shuffled", "rolled", "inverse")}
     assert twins_of(plan) == {arm: twin, twin: None} | dict.fromkeys(controls.values(), twin)
-    assert len(plan.trials) == 5 * 3
+    assert len(plan.trials) == 6 * 3
     assert contrasts_of(plan) == [("control", name, arm, control) for name, control in controls.items()]
-    assert [trial.control for trial in plan.trials[:5]] == ["none", "none", "loudness", "shuffled", "inverse"]
+    assert [trial.control for trial in plan.trials[:6]] == ["none", "none", *controls]
     # An arm, its twin and its controls finish together, seed after seed.
-    assert [trial.seed for trial in plan.trials] == [0] * 5 + [1] * 5 + [2] * 5
+    assert [trial.seed for trial in plan.trials] == [0] * 6 + [1] * 6 + [2] * 6
 
 
 def test_controls_in_a_grid_share_one_twin_per_ratio_and_span(demo_workspace):

@@ -329,3 +329,14 @@ def test_parts_of_a_definition_are_replaced_as_a_whole():
     assert changed.controls == ("inverse",)
     assert [list(family_of(changed, place)) for place in (0, 1)] == [["arm", "twin", "inverse"], ["arm"]]
     assert [pair[1:] for pair in contrasts(changed)] == [(("a",), ("b",))]
+
+
+def test_a_contrast_whose_arms_have_different_axes_is_refused():
+    """A branch on one of the two gives it an axis of its own: nothing would be left to hold it against."""
+    sweep = definition(
+        arms={"new": {"masking.policy": "ems_topk"}, "old": {"masking.policy": "random_nominal"}},
+        when=[{"if": {"masking.policy": "ems_topk"}, "axes": {"score.head": [False, True]}}],
+        contrasts={"rule": {"arm": "new", "against": "old"}},
+    )
+    with pytest.raises(BadInputError, match=r"contrast 'rule': there is no arm 'old' at score\.head=False"):
+        contrast_pairs(sweep, points(sweep))
