@@ -30,7 +30,7 @@ WHAT = {
 }
 SPECIFIC = {
     "loudness": "the gain is more than loudness gives",
-    "shuffled": "the gain needs the intensity in its order in time, if only for the longer runs it hides",
+    "shuffled": "the gain needs the intensity in its order in time, if only for the longer runs it makes",
     "rolled": "the gain needs the intensity where it is in time",
     "inverse": "the gain needs the intense frames and not the least intense ones",
 }

@@ -24,7 +24,13 @@ _SHARED: dict[Preset, Settings] = {
         "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
     },
     "small": {
-        "intensity": {"strengthnet": {"max_epochs": 8, "patience": 4, "crop_s": 1.5, "lr": 3e-4, "batch": 8}},
+        "intensity": {
+            "strengthnet": {
+                "max_epochs": 8, "patience": 4, "crop_s": 1.5, "lr": 3e-4, "batch": 8,
+                "level": "utterance", "scale": "log", "trim": True,
+            },
+            "ranking": {"strength": "any"},
+        },
         "probe": {"steps": 3000, "lr": 1e-3, "evaluate_every": 100},
     },
     "paper": {},

@@ -72,7 +72,7 @@ def test_standing_is_interval_first_then_test(row: Any, expected: str) -> None:
             PROVEN,
             f"ems beats its twin {UP}.",
             f"It beats the same rule on intensity shuffled in time {UP}: the gain needs the intensity in its order in "
-            "time, if only for the longer runs it hides.",
+            "time, if only for the longer runs it makes.",
             "gain, specific",
         ),
         (
