@@ -37,6 +37,8 @@ def unused_settings(config: TrialConfig) -> dict[str, str]:
     if config.intensity.source == "external":
         for key in ("ranking", "strengthnet", "threads"):
             unused[f"intensity.{key}"] = "intensity.source 'external' fits no model"
+        if config.intensity.control not in ("shuffled", "rolled"):
+            unused["intensity.seed"] = "imported scores are drawn from no stream"
     if config.pretraining_audio.source == "fold" and config.folds.validation == "next-fold":
         reason = "with source 'fold' and validation 'next-fold' the fold's validation speakers are held out"
         unused["pretraining_audio.held_out_speakers"] = reason

@@ -33,10 +33,10 @@ from core.relevance import relevant_content
 from core.store import Workspace
 
 _MODULES = (
-    "core.audio", "core.batches", "core.bucketing", "core.config", "core.corpora.folds", "core.embed", "core.features",
-    "core.heard", "core.intensity.external", "core.intensity.fitting", "core.intensity.ranking",
-    "core.intensity.spectrograms", "core.intensity.strengthnet", "core.intensity.tracks", "core.masking",
-    "core.metrics", "core.pretrain", "core.probe", "core.relevance", "core.resolve", "core.seeding",
+    "core.audio", "core.batches", "core.bucketing", "core.config", "core.corpora.folds", "core.data_config",
+    "core.embed", "core.features", "core.heard", "core.intensity.external", "core.intensity.fitting",
+    "core.intensity.ranking", "core.intensity.spectrograms", "core.intensity.strengthnet", "core.intensity.tracks",
+    "core.masking", "core.metrics", "core.pretrain", "core.probe", "core.relevance", "core.resolve", "core.seeding",
     "core.systems.ems", "core.torchaudio_import", "core.trial", "core.units", "core.validation",
 )  # fmt: skip
 

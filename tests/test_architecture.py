@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -63,3 +64,35 @@ def test_the_trial_key_covers_all_code_a_trial_runs():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     known = {module for upstream in get_args(UpstreamName) for module in trial_modules(upstream)}
     assert set(shown) - carriers <= known
+
+
+def imported(module: str) -> set[str]:
+    """Modules of core that a module imports, from its source."""
+    path = ROOT / (module.replace(".", "/") + ".py")
+    tree = ast.parse(path.read_text() if path.exists() else "")
+    return {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("core.")
+    }
+
+
+@pytest.mark.parametrize("upstream", get_args(UpstreamName))
+def test_the_keys_of_pretraining_and_embedding_cover_the_code_that_makes_them(upstream):
+    """A module that a stage begins to use and its key does not know would leave stale artifacts valid."""
+    from core.systems.ems import _embed_modules, _pretrain_modules
+
+    # Carried by the key as settings, or reached through inputs that have keys of their own.
+    elsewhere = {
+        "core.config", "core.errors", "core.features", "core.identity", "core.progress", "core.store",
+    } | {f"core.models.{other}" for other in get_args(UpstreamName) if other != upstream}  # fmt: skip
+    for roots, known in (
+        ({"core.pretrain", "core.batches", "core.validation"}, set(_pretrain_modules(upstream))),
+        ({"core.embed", "core.models.build"}, set(_embed_modules(upstream))),
+    ):
+        reached, open_modules = set(), set(roots)
+        while open_modules:
+            module = open_modules.pop()
+            reached.add(module)
+            open_modules |= imported(module) - reached - elsewhere
+        assert reached <= known, reached - known

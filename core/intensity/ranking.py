@@ -42,9 +42,10 @@ def neutral_class(manifest: Manifest) -> str:
     """The corpus's name for neutral speech; CorpusError if it has none (`calm` is an emotion)."""
     found = [name for name in manifest.classes if name in NEUTRAL_NAMES]
     if len(found) != 1:
+        classes = ", ".join(manifest.classes) or "none"
         raise CorpusError(
             f"corpus {manifest.corpus}: an intensity model is learnt from emotional-above-neutral order and needs "
-            f"exactly one class named {' or '.join(NEUTRAL_NAMES)}; its classes are {', '.join(manifest.classes)}"
+            f"exactly one class named {' or '.join(NEUTRAL_NAMES)}; its classes are {classes}"
         )
     return found[0]
 

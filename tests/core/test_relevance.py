@@ -39,7 +39,7 @@ def config(upstream="mockingjay", masking=None, **parts) -> TrialConfig:
         ),
         (
             config(intensity={"source": "external", "file": "scores.csv", "hop_ms": 16}),
-            {"npc", "intensity.ranking", "intensity.strengthnet", "intensity.threads"},
+            {"npc", "intensity.ranking", "intensity.strengthnet", "intensity.threads", "intensity.seed"},
         ),
     ],
 )  # fmt: skip
