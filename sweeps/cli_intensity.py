@@ -24,8 +24,8 @@ from sweeps.cli_options import (
     workspace_option,
 )
 
-Control = Literal["none", "loudness", "shuffled", "inverse"]
-CONTROLS: tuple[Control, ...] = ("none", "loudness", "shuffled", "inverse")
+Control = Literal["none", "loudness", "shuffled", "rolled", "inverse"]
+CONTROLS: tuple[Control, ...] = ("none", "loudness", "shuffled", "rolled", "inverse")
 
 if TYPE_CHECKING:
     from core.config import CorpusConfig, TrialConfig
@@ -203,13 +203,13 @@ def _findings_text(findings: Sequence[Finding]) -> str:
         whole = rows[0]
         first = next(iter(whole.tracks.values()))
         lines += ["", f"{_MEASURES[measure]}; {first.speakers} speakers"]
-        lines.append(f"{'':12}{_CASES[measure]:>10}" + "".join(f"{name:>21}" for name in whole.tracks))
+        lines.append(f"{'':12}{_CASES[measure]:>10}" + "".join(f"{name:>23}" for name in whole.tracks))
         for row in rows:
             cells = [_cell(measure, each) for each in row.tracks.values()]
             count = next(iter(row.tracks.values())).cases
-            lines.append(f"{row.group:12}{count:>10}" + "".join(f"{cell:>21}" for cell in cells))
+            lines.append(f"{row.group:12}{count:>10}" + "".join(f"{cell:>23}" for cell in cells))
         leads = [_cell(measure, each, sign="+") for each in whole.leads.values()]
-        lines.append(f"{'model leads by':22}{'':21}" + "".join(f"{cell:>21}" for cell in leads))
+        lines.append(f"{'model leads by':22}{'':23}" + "".join(f"{cell:>23}" for cell in leads))
     lines += [
         "",
         _FOOTNOTE,

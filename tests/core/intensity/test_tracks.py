@@ -118,6 +118,13 @@ def test_controls_are_the_energy_one_minus_the_scores_and_the_same_scores_in_ano
         np.testing.assert_array_equal(np.sort(shuffled[part]), np.sort(source[part]))
         assert not np.array_equal(shuffled[part], source[part])
     np.testing.assert_array_equal(control("shuffled"), shuffled)
+    rolled = control("rolled")
+    for name in scored.features.utterances:
+        part = scored.features.slice_of(name)
+        offsets = [
+            by for by in range(1, part.stop - part.start) if np.array_equal(np.roll(source[part], by), rolled[part])
+        ]
+        assert offsets, "the scores in their order, begun elsewhere"
     note = json.loads((scored.track(config.model_copy(update={"control": "inverse"})).path / "track.json").read_text())
     assert note["control"] == "inverse"
     assert note["models"]
