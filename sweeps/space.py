@@ -80,13 +80,13 @@ def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) 
 def family(config: TrialConfig, definition: SweepDefinition) -> Iterator[tuple[Role, TrialConfig]]:
     """The arm itself, its twin, its control arms: what is to finish together. Twin and controls only where they exist.
 
-    A control arm has the arm's own twin.
+    A control arm has the arm's own twin. `random_as_topk` has no controls: on another track it hides other runs.
     """
     yield "arm", config
     twin = twin_of(config) if definition.twins else None
     if twin is not None:
         yield "twin", twin
-    if looks_at_intensity(config):
+    if looks_at_intensity(config) and config.masking.policy != "random_as_topk":
         for control in definition.controls:
             intensity = config.intensity.model_copy(update={"control": control})
             yield control, config.model_copy(update={"intensity": intensity})

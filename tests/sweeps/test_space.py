@@ -340,3 +340,11 @@ def test_a_contrast_whose_arms_have_different_axes_is_refused():
     )
     with pytest.raises(BadInputError, match=r"contrast 'rule': there is no arm 'old' at score\.head=False"):
         contrast_pairs(sweep, points(sweep))
+
+
+def test_random_as_topk_has_a_twin_but_no_controls():
+    """Its runs are those of the track: a control would hide other ones than the arm and its twin."""
+    sweep = definition(
+        settings={"masking": {"policy": "random_as_topk"}, "score": {"head": True}}, controls=["shuffled", "rolled"]
+    )
+    assert list(family_of(sweep)) == ["arm", "twin"]
