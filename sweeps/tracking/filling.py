@@ -64,6 +64,12 @@ def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
         if record.mask is not None:
             mask = {name: getattr(record.mask, name) for name in ("realised_ratio", "intensity_share", "intensity_z")}
             journal.log(record.trial_key, {f"mask/{k}": v for k, v in mask.items()}, step=record.cost.steps)
+        if record.pretraining is not None:
+            losses = {"loss": record.pretraining.validation_loss}
+            quartiles = enumerate(record.pretraining.validation_by_quartile, start=1)
+            losses |= {f"loss_q{place}": loss for place, loss in quartiles}
+            values = {f"held_out/{name}": loss for name, loss in losses.items()}
+            journal.log(record.trial_key, values, step=record.cost.steps)
     artifacts: tuple[Path, ...] = (folder / "record.json",)
     if record.status == "complete":
         artifacts += (folder / "predictions.parquet", *draw_trial_pictures(folder, folder))

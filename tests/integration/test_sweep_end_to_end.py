@@ -77,6 +77,9 @@ def test_mlflow_has_one_finished_run_per_trial(finished):
     assert sorted(key for key in keys if key) == sorted(records(workspace))
     for run in runs:
         if run.data.tags.get("emsweep.trial_key"):
+            record = records(workspace)[run.data.tags["emsweep.trial_key"]]
+            assert run.data.metrics["held_out/loss"] == record["pretraining"]["validation_loss"]
+            assert run.data.metrics["held_out/loss_q4"] == record["pretraining"]["validation_by_quartile"][3]
             curve = client.get_metric_history(run.info.run_id, "pretrain/loss/fold1")
             assert [point.step for point in curve] == [4, 8, 12]
             names = {item.path for item in client.list_artifacts(run.info.run_id)}
