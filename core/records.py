@@ -104,7 +104,8 @@ class PretrainingEntry(Entry):
     validation_loss: float
     validation_by_quartile: tuple[float, float, float, float]
     """The same for the quarters of each utterance's frames from least to most intense: for control arms too by the
-    track that is no control's, so an arm, its twin and its controls are measured on the same frames."""
+    track that is no control's, so an arm, its twin and its controls are measured on the same frames. Weighted by all
+    frames of an upstream, not by those of the quarter."""
     speakers: int
     utterances: int
     frames: int

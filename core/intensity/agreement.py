@@ -19,7 +19,7 @@ from core.seeding import stream
 
 MIN_SPEAKERS = 5
 """With fewer, the widened quantile lies beyond the most extreme resample, and there is no interval."""
-RESAMPLES = 2000
+RESAMPLES = 10_000
 
 BySpeaker = Mapping[str, tuple[float, int]]
 """Speaker → (sum of a quantity over the speaker's cases, number of cases): pairs, utterances."""

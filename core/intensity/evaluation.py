@@ -175,8 +175,10 @@ def rank_emotional(manifest: Manifest, scores: Mapping[str, float]) -> _Groups:
     What a model learns from, so it says little of one that learnt from this corpus; loudness does well on anger.
     """
     tally = _Tally()
-    for speaker in manifest.speakers:
-        own = [utterance for utterance in manifest.utterances if utterance.speaker == speaker]
+    by_speaker: defaultdict[str, list[Utterance]] = defaultdict(list)
+    for utterance in manifest.utterances:
+        by_speaker[utterance.speaker].append(utterance)
+    for speaker, own in by_speaker.items():
         neutral = [_score(scores, utterance) for utterance in own if utterance.label in NEUTRAL_NAMES]
         for utterance in own:
             if utterance.label not in NEUTRAL_NAMES:

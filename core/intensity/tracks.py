@@ -57,15 +57,16 @@ def make_track(
     Scores are interpolated linearly, by the times of window centres, to the feature grid and held at the edges (ours).
     `strengthnet`: by a model of another corpus's speakers; where `config.fit` is the corpus that is scored, each half
     of the speakers (`speaker_halves`) is scored by a model of the other half. Controls: `loudness` is the frames' log
-    energy; `shuffled` permutes the source's scores within each utterance, stream (seed, "intensity-shuffled",
-    utterance); `inverse` is one minus them.
+    energy; `shuffled` permutes the source's scores within each utterance, `rolled` moves them round by a quarter to
+    three quarters of it, streams (seed, "intensity-shuffled" or "-rolled", utterance); `inverse` is one minus them.
 
-    `equal_level`: as if each speaker's utterances had been recorded with the same level of their speech, to tell "more
-    intense" from "louder" (for judging a model; the model itself is fitted as ever).
+    `equal_level`: as if each speaker's utterances had been recorded with the same mean power of their speech, to tell
+    "more intense" from "louder" (for judging a model; the model itself is fitted as ever). What loudness then still
+    tells is how evenly the power is spread.
 
     Raises BadInputError for features of another corpus, unusable imported scores or imported scores asked for at equal
-    level, LeakageError when the fit corpus
-    shares recordings or speakers with this one without being it, and what `fit_strengthnet` raises.
+    level, LeakageError when the fit corpus shares recordings or speakers with this one without being it, and what
+    `fit_strengthnet` raises.
     """
     opened = Features.open(features.path)
     if opened.utterances != tuple(utterance.utterance for utterance in manifest.utterances):
@@ -169,7 +170,7 @@ def _changed(
                     return 1 - scores_T
                 random = stream(config.seed, f"intensity-{config.control}", utterance)
                 if config.control == "rolled":
-                    return np.roll(scores_T, random.integers(1, max(2, len(scores_T))))
+                    return np.roll(scores_T, random.integers(-(-len(scores_T) // 4), max(2, len(scores_T) * 3 // 4)))
                 return random.permutation(scores_T)
 
             _write(claim, opened, map(change, opened.utterances), {**note, "control": config.control})
