@@ -31,7 +31,9 @@ def reference() -> str:
     """Markdown: one section per command with its help text."""
     sections = []
     for name, command in commands():
-        text = command.get_help(click.Context(command, info_name=name, max_content_width=100, terminal_width=100))
+        # With the settings that the command inherits when it is called, or its help would depend on who asked first.
+        settings = main.context_settings | {"max_content_width": 100, "terminal_width": 100}
+        text = command.get_help(click.Context(command, info_name=name, **settings))
         sections.append(f"#### `{name}`\n\n```text\n{text}\n```")
     return "\n\n".join(sections)
 
