@@ -32,7 +32,7 @@ def reference() -> str:
     sections = []
     for name, command in commands():
         # With the settings that the command inherits when it is called, or its help would depend on who asked first.
-        settings = main.context_settings | {"max_content_width": 100, "terminal_width": 100}
+        settings = {**main.context_settings, "max_content_width": 100, "terminal_width": 100}
         text = command.get_help(click.Context(command, info_name=name, **settings))
         sections.append(f"#### `{name}`\n\n```text\n{text}\n```")
     return "\n\n".join(sections)
