@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.comparisons import Kind, planned_pairs
+from analysis.corpora import Role, sweep_corpora
 from analysis.load import Sweep
 from analysis.masks import MIXES, mixes, mixing_sentence
 from analysis.tables import as_rows
@@ -34,10 +35,10 @@ def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     """Leaks, incomplete corpora, missing cells, unmatched pairs and uncommitted code, in this order."""
     records = sweep.records
     leaks = [Banner(kind="leak", text=text) for text in _leaks(records)]
-    entries = [(role, entry) for record in records for role, entry in _corpora(record)]
-    incomplete = dict.fromkeys((role, entry.incomplete) for role, entry in entries if entry.incomplete)
+    corpora = sweep_corpora(records)
+    incomplete = dict.fromkeys((_named(*each), each[1].incomplete) for each in corpora if each[1].incomplete)
     notes = [Banner(kind="incomplete", text=f"Incomplete corpus{role}: {text}") for role, text in incomplete]
-    notes += [Banner(kind="incomplete", text=text) for text in _set_aside(records)]
+    notes += [Banner(kind="incomplete", text=text) for text in _set_aside(corpora)]
     unmatched = _unmatched(sweep, results)
     return [*leaks, *notes, *_missing(sweep), *unmatched, *_uncommitted(records), *_environments(records)]
 
@@ -55,19 +56,15 @@ def _leaks(records: tuple[Record, ...]) -> list[str]:
     return [f"Known leak: {text}." for text in texts]
 
 
-def _corpora(record: Record) -> list[tuple[str, CorpusEntry]]:
-    """The corpora behind a record, each with what it is for."""
-    found = [("", record.corpus)]
-    if record.heard is not None:
-        found.append((f" ({record.heard.name}, pre-trained on)", record.heard))
-    if record.fit is not None:
-        found.append((f" ({record.fit.name}, intensity learnt from)", record.fit))
-    return found
+def _named(role: Role, entry: CorpusEntry) -> str:
+    """What a corpus that is not the evaluated one is for."""
+    uses = {"heard": "pre-trained on", "fit": "intensity learnt from"}
+    return f" ({entry.name}, {uses[role]})" if role in uses else ""
 
 
-def _set_aside(records: Sequence[Record]) -> list[str]:
+def _set_aside(corpora: Sequence[tuple[Role, CorpusEntry]]) -> list[str]:
     """Recordings that are not in the numbers, by reason."""
-    entries = {(role, tuple(entry.quarantined.items())) for record in records for role, entry in _corpora(record)}
+    entries = {(_named(role, entry), tuple(entry.quarantined.items())) for role, entry in corpora}
     return [
         f"Set aside{role}, not in any number: "
         + ", ".join(f"{count(n, 'recording')} ({reason})" for reason, n in ledger)

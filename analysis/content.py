@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.banners import Banner, banners
 from analysis.changes import change_rows, changes_sentences
 from analysis.comparisons import RESAMPLES, comparisons_table
+from analysis.corpora import Role, sweep_corpora
 from analysis.figures import Drawing, draw_changes, draw_confusions, draw_differences
 from analysis.heatmap import draw_heatmaps
 from analysis.load import Arm, Outcome, Part, Sweep
@@ -24,13 +25,14 @@ from analysis.ratios import draw_ratios
 from analysis.sentences import (
     METRIC_DEFINITIONS,
     choose_arms,
-    floor_sentence,
+    floor_sentences,
     key_results,
     protocol_sentences,
     tally_sentence,
 )
 from analysis.specificity import Finding, findings, specificity_sentences, specificity_table
 from analysis.tables import as_rows, results_table
+from core.records import CorpusEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class Report:
     key_results: tuple[str, ...]
     """One paragraph per upstream."""
     tally: str
-    floor: str
+    floor: tuple[str, ...]
+    """The smallest p that can be reached, one sentence per family of comparisons."""
     controls: tuple[Finding, ...]
     """Every arm with each of its controls."""
     specificity: tuple[tuple[str, ...], ...]
@@ -78,6 +81,10 @@ class Report:
         """Name, fingerprint, utterances, quarantined (reason → n), classes, incomplete; None without any record."""
         records = self.sweep.records
         return records[0].corpus.model_dump() if records else None
+
+    def corpora(self) -> list[tuple[Role, CorpusEntry]]:
+        """Every corpus behind the records, with what it is for; the evaluated one first."""
+        return sweep_corpora(self.sweep.records)
 
     def cost(self) -> dict[str, Any]:
         """What the recorded trials used together, whatever their status."""
@@ -113,7 +120,7 @@ class Report:
             "opening": asdict(self.opening) if self.opening else None,
             "key_result": "\n\n".join(self.key_results),
             "tally": self.tally,
-            "floor": self.floor,
+            "floor": "\n\n".join(self.floor),
             "banners": [asdict(banner) for banner in self.banners],
             "chosen_arm_keys": self.chosen,
             "specificity": {
@@ -122,6 +129,7 @@ class Report:
             },
             "changes": {"sentences": list(self.changes_said), "rows": list(self.changes)},
             "corpus": self.corpus(),
+            "corpora": [{"role": role} | entry.model_dump() for role, entry in self.corpora()],
             "protocols": [{"text": text, "arms": list(arms)} for text, arms in self.protocols.items()],
             "definitions": list(METRIC_DEFINITIONS),
             "results": [row | {"trials": trials[row["arm_key"]]} for row in as_rows(self.results)],
@@ -152,7 +160,7 @@ def gather(
         chosen=chosen,
         key_results=key_results(chosen, results, comparisons),
         tally=tally_sentence(comparisons),
-        floor=floor_sentence(comparisons),
+        floor=floor_sentences(comparisons),
         controls=tuple(controls),
         specificity=tuple(tuple(specificity_sentences(found)) for found in of_chosen if found),
         changes=tuple(changes),

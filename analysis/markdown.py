@@ -26,7 +26,7 @@ def markdown_text(report: Report) -> str:
 def tables_text(report: Report) -> str:
     """Notes and tables as Markdown, percent with one decimal; also what the terminal shows."""
     parts = [f"# Sweep {report.name}", *(f"> **{banner.text}**" for banner in report.banners), *report.key_results]
-    parts += [report.tally, report.floor, "## Results", _markdown(_results(report))]
+    parts += [report.tally, *report.floor, "## Results", _markdown(_results(report))]
     tables = {
         "Differences to the twin": ([], _differences(report.comparisons)),
         "Is it the emotion?": ([" ".join(said) for said in report.specificity], _controls(report)),

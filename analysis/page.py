@@ -15,7 +15,7 @@ from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
 from analysis.masks import RATIO_TOLERANCE, chosen_frames
-from analysis.pretraining import QUARTERS, loss_table, measured_frames
+from analysis.pretraining import QUARTERS, loss_table, measured_frames, measured_with
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
@@ -66,6 +66,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "losses": as_rows(loss_table(report.results)),
         "quarters": QUARTERS,
         "measured_frames": measured_frames(report.results),
+        "measured_with": measured_with(report.results),
     }
 
 

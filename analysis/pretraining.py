@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_frames", "measured_sentence"]
+__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_frames", "measured_sentence", "measured_with"]
 
 from collections.abc import Sequence
 
@@ -42,9 +42,20 @@ def measured_sentence(records: Sequence[Record]) -> str:
 
 
 def measured_frames(results: pd.DataFrame) -> str:
-    """How the frames of the validation loss are chosen."""
-    everything = (results["validation_loss"].notna() & (results["policy"] == "all")).any()
-    return "drawn at random whatever the arm's policy" + (" (under policy all: every frame)" if everything else "")
+    """How the frames of the validation loss are chosen: by upstream, whatever the policy (`core.records`)."""
+    upstreams = set(results.loc[results["validation_loss"].notna(), "upstream"])
+    if upstreams == {"npc"}:
+        return "all frames whatever the arm's policy"
+    drawn = "frames drawn by policy random whatever the arm's own"
+    return f"{drawn} (NPC: all frames)" if "npc" in upstreams else drawn
+
+
+def measured_with(results: pd.DataFrame) -> str:
+    """Which settings of its own an arm is measured with, and what is comparable therefore."""
+    upstreams = set(results.loc[results["validation_loss"].notna(), "upstream"])
+    own = "ratio and span (NPC: mask size)" if "npc" in upstreams else "ratio and span"
+    own = "mask size" if upstreams == {"npc"} else own
+    return f"Each arm is measured with its own {own}: compare an arm with its twin and controls only"
 
 
 def draw_losses(results: pd.DataFrame) -> Drawing | None:
@@ -66,10 +77,10 @@ def draw_losses(results: pd.DataFrame) -> Drawing | None:
     return Drawing(
         name="pretraining",
         title="Validation loss by intensity of the frames",
-        caption=f"Reconstruction of frames of speakers the upstream never heard, {measured_frames(results)}; mean over "
-        "folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) on the arm's "
-        "own track. A control arm's quarters are other frames. Smaller is better."
-        + (" The upstreams rebuild different things: compare within a panel only." if len(groups) > 1 else ""),
+        caption=f"Reconstruction of speech of speakers the upstream never heard, {measured_frames(results)}; mean over "
+        "folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) on the source's "
+        f"track, for control arms too. {measured_with(results)}. Smaller is better."
+        + (" The upstreams rebuild different things." if len(groups) > 1 else ""),
         figure=figure,
         data=data.drop(columns="arm_key"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = [
     "METRIC_DEFINITIONS",
     "choose_arms",
-    "floor_sentence",
+    "floor_sentences",
     "key_result",
     "key_results",
     "protocol_sentences",
@@ -17,10 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.standing import interval_text, standing
+from analysis.comparisons import Kind
+from analysis.standing import LEVEL, interval_text, standing
 from analysis.tables import as_rows
 from analysis.wording import count, p_value, percent, points
-from core.records import Record
+from core.records import CorpusEntry, Record
 
 METRIC_DEFINITIONS = (
     "UA, unweighted accuracy: the mean over classes of recall, so that every emotion counts the same.",
@@ -34,9 +35,17 @@ METRIC_DEFINITIONS = (
     "fold's test data. Folds share training data, which the test does not know.",
     "Holm: p corrected over all comparisons of the same metric within one family on this page. The families are arms "
     "against their twins (the primary one), control arms against that twin, arms against their controls, and named "
-    "changes. To require that an arm beats its twin and its controls needs no further correction, because each of "
-    "them must be shown by itself (intersection-union test).",
+    "changes. To require that an arm beats its twin and its controls would need no correction for their number, "
+    "because each of them must be shown by itself (intersection-union test): Holm over the controls of all arms is "
+    "stricter than that argument needs.",
 )
+
+FAMILIES: dict[Kind, tuple[str, str]] = {
+    "twin": ("Arms against their twins", "no arm of this sweep can reach a corrected p < .05"),
+    "control": ("Arms against their controls", "`gain, specific` is a sign at most, not proof"),
+    "contrast": ("Named changes", "none of them can reach a corrected p < .05"),
+}
+"""Families with a floor sentence: how it names them, and what is impossible where the floor lies above the level."""
 
 
 def choose_arms(results: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, str]:
@@ -88,35 +97,42 @@ def key_result(chosen: str, results: pd.DataFrame, comparisons: pd.DataFrame, *,
 
 def tally_sentence(comparisons: pd.DataFrame) -> str:
     """How all arms came out against their twins in UA, so that the chosen one is not read alone; empty below two."""
-    tested = _primary(comparisons)
+    tested = _tested(comparisons, "twin")
     if len(tested) < 2:
         return ""
     better, worse = int((tested["difference"] > 0).sum()), int((tested["difference"] < 0).sum())
     clear = int(((tested["ci_low"] > 0) | (tested["ci_high"] < 0)).sum())
-    significant = int((tested["p_corrected"] < 0.05).sum())
+    significant = int((tested["p_corrected"] < LEVEL).sum())
     return (
         f"Of {len(tested)} arms with a twin, {better} score above it in UA and {worse} below; {clear} of the "
         f"uncorrected intervals exclude zero, and {significant} of the corrected p values are below .05."
     )
 
 
-def floor_sentence(comparisons: pd.DataFrame) -> str:
-    """The smallest p that this many folds and arms with a twin allow; empty when nothing was tested."""
-    tested = _primary(comparisons)
-    if tested.empty:
-        return ""
+def floor_sentences(comparisons: pd.DataFrame) -> tuple[str, ...]:
+    """The smallest p that the number of folds and the size of each family allow, one sentence per family with a test.
+
+    Families of the same metric, UA: arms against twins, arms against controls, named changes.
+    """
+    families = {kind: _tested(comparisons, kind) for kind in FAMILIES}
+    return tuple(_floor(tested, kind) for kind, tested in families.items() if not tested.empty)
+
+
+def _floor(tested: pd.DataFrame, kind: Kind) -> str:
     floor, folds = float(tested["p_floor"].min()), int(tested["n_folds"].max())
     corrected = min(1.0, floor * len(tested))
-    text = f"{count(folds, 'fold')} cannot go below p = {p_value(floor)}, however large the difference."
+    family, out_of_reach = FAMILIES[kind]
+    text = f"{family}: {count(folds, 'fold')} cannot go below p = {p_value(floor)}, however large the difference"
     if len(tested) > 1:
-        text += (
-            f" Corrected by Holm over {len(tested)} comparisons, the smallest p cannot go below {p_value(corrected)}."
-        )
-    return text + (" No arm of this sweep can reach p < .05." if corrected >= 0.05 else "")
+        text += f", nor below {p_value(corrected)} when corrected by Holm over {len(tested)} comparisons"
+    return text + (f"; {out_of_reach}." if corrected >= LEVEL else ".")
 
 
 def protocol_sentences(record: Record) -> list[str]:
-    """Folds, validation and pre-training audio of a trial, in words."""
+    """Folds, validation, pre-training audio and origin of the intensity of a trial, in words.
+
+    The corpora behind the last two are named where they are other ones; records of schema 1 know neither.
+    """
     protocol = record.protocol
     validation = {
         "superb": "random 20 % of the training utterances, of the same speakers (as SUPERB does): the chosen epoch and "
@@ -125,7 +141,7 @@ def protocol_sentences(record: Record) -> list[str]:
     }
     audio = {
         "fold": "only the training part of the fold (one upstream per fold)",
-        "external": f"another corpus ({protocol.pretraining_corpus})",
+        "external": f"another corpus, {_sized(record.heard) or protocol.pretraining_corpus}",
         "transductive": "transductive: the audio of the evaluated corpus, the test part's included, without labels; "
         "results may be better than on recordings the upstream has never heard",
     }
@@ -133,12 +149,24 @@ def protocol_sentences(record: Record) -> list[str]:
         f"Folds: {protocol.folds}, {count(protocol.n_folds, 'fold')}; no speaker is both trained on and tested.",
         f"Validation (chooses the epoch and the arm): {validation.get(protocol.validation, protocol.validation)}.",
         f"Pre-training audio: {audio[protocol.pretraining_audio]}.",
+        *_intensity(record),
     ]
 
 
-def _primary(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Tested comparisons of UA with the arm's own twin, controls not among them."""
-    own = (comparisons["kind"] == "twin") & (comparisons["metric"] == "ua")
+def _intensity(record: Record) -> list[str]:
+    if record.fit is not None:
+        return [f"Intensity: StrengthNet fitted on {_sized(record.fit)}."]
+    imported = record.config.get("intensity", {}).get("source") == "external"
+    return ["Intensity: imported scores."] if imported else []
+
+
+def _sized(entry: CorpusEntry | None) -> str:
+    return f"{entry.name} ({count(entry.utterances, 'utterance')})" if entry else ""
+
+
+def _tested(comparisons: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """Tested comparisons of UA of one kind. `twin`: with the arm's own twin, controls not among them."""
+    own = (comparisons["kind"] == kind) & (comparisons["metric"] == "ua")
     return comparisons[own & comparisons["p"].notna()]
 
 

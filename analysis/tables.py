@@ -28,7 +28,9 @@ def results_table(sweep: Sweep, tests: Mapping[str, Part]) -> pd.DataFrame:
     some of the seeds) or `missing`, and `missing_seeds` names them. Pooled: one confusion matrix over all folds, mean
     over seeds. `hidden_run_*`: lengths in frames of contiguous hidden stretches, all folds and seeds together.
     `nominal_ratio` and `span` are empty for policy `all`, which has none. `pretrain_loss`, `validation_loss` and its
-    quartiles (`core.records.PretrainingEntry`) are means over seeds, empty where the records have none.
+    quartiles (`core.records.PretrainingEntry`) are means over seeds, empty where the records have none. `incomplete`
+    and `quarantined` (recordings set aside) are about the evaluated corpus alone, not about what the upstream heard or
+    the intensity model learnt from.
     """
     cells = sweep.cells()
     table = pd.DataFrame([_result(arm, sweep, cells, tests) for arm in sweep.arms.values()])
@@ -94,14 +96,16 @@ def _other_means(arm: Arm, own: pd.DataFrame, tests: Mapping[str, Part]) -> list
 
 
 def _masks(arm: Arm) -> Row:
-    """The audit of the arm's masks: counts added over replicates, shares averaged over them."""
+    """The audit of the arm's masks: counts added over replicates, shares averaged over them.
+
+    Settings (policy, ratio, span, temperature) are taken as they stand: a mean of equal ratios need not be that ratio.
+    """
     masks = [record.mask for record in arm.records if record.mask is not None]
     runs: dict[int, int] = {}
     for mask in masks:
         for length, count in mask.runs.items():
             runs[int(length)] = runs.get(int(length), 0) + count
     first = masks[0] if masks else None
-    chosen = first if first and first.policy != "all" else None
     lengths = np.array(sorted(length for length, count in runs.items() if count), dtype=np.int64)
     counts = np.array([runs[int(length)] for length in lengths], dtype=np.int64)
 
@@ -111,8 +115,8 @@ def _masks(arm: Arm) -> Row:
     return {
         "realised_ratio": mean("realised_ratio"),
         "policy": first.policy if first else None,
-        "nominal_ratio": mean("nominal_ratio") if chosen else float("nan"),
-        "span": chosen.span if chosen else None,
+        "nominal_ratio": first.nominal_ratio if first and first.nominal_ratio is not None else float("nan"),
+        "span": first.span if first else None,
         "temperature": str(first.temperature) if first and first.temperature is not None else None,
         "intensity_share": mean("intensity_share"),
         "intensity_z": mean("intensity_z"),

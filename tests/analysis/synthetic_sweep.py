@@ -64,6 +64,9 @@ class SyntheticSweep:
     leaks: tuple[str, ...] = ()
     corpus: str = "iemocap"
     quarantined: dict[str, int] = field(default_factory=lambda: {"too short": 2, "unreadable": 1})
+    intensity: str = "strengthnet"
+    heard: CorpusEntry | None = None
+    fit: CorpusEntry | None = None
     contrasts: tuple[tuple[str, str, str, str], ...] = ()
     """(kind, name, arm key, against key)."""
     schema: int = 2
@@ -150,17 +153,23 @@ class SyntheticSweep:
                 folds="leave-one-session-out",
                 n_folds=self.sessions,
                 validation=self.validation,
-                pretraining_audio="transductive" if self.transductive else "fold",
-                pretraining_corpus=self.corpus,
+                pretraining_audio="external" if self.heard else "transductive" if self.transductive else "fold",
+                pretraining_corpus=self.heard.name if self.heard else self.corpus,
                 transductive=self.transductive,
                 leaks=self.leaks,
             ),
-            config={"seed": seed, "masking": {"ratio": arm.ratio, "span": arm.span}},
+            config={
+                "seed": seed,
+                "masking": {"ratio": arm.ratio, "span": arm.span},
+                "intensity": {"source": self.intensity},
+            },
+            heard=self.heard,
+            fit=self.fit,
             mask=MaskEntry(
                 policy=arm.policy or ("ems" if arm.temperature is not None else "random"),
-                nominal_ratio=arm.ratio,
+                nominal_ratio=None if arm.policy == "all" else arm.ratio,
                 realised_ratio=realised,
-                span=arm.span,
+                span=None if arm.policy == "all" else arm.span,
                 temperature=arm.temperature,
                 intensity_share=realised * (1.4 if arm.temperature is not None else 1.0),
                 intensity_z=0.5 if arm.temperature is not None else 0.0,

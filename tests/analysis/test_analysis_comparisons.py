@@ -11,7 +11,7 @@ from synthetic_sweep import SyntheticSweep, fold_scores, grid, published_arms, p
 
 from analysis.comparisons import comparisons_table
 from analysis.load import load_sweep, open_test
-from analysis.sentences import choose_arms, floor_sentence, key_results, tally_sentence
+from analysis.sentences import choose_arms, floor_sentences, key_results, tally_sentence
 from analysis.tables import results_table
 
 
@@ -87,12 +87,28 @@ def test_holm_is_within_metric_and_kind(both: tuple[pd.DataFrame, pd.DataFrame])
     assert sizes == {(kind, metric): size for kind, size in expected.items() for metric in ("ua", "wa")}
 
 
-def test_floor_and_tally_are_of_arms_against_twins_only(both: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_each_family_has_its_floor_and_the_tally_is_of_arms_against_twins(
+    both: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    """Six folds: p cannot go below 2/2⁶ = 1/32; Holm multiplies it by the size of the family."""
     comparisons = both[1]
-    assert floor_sentence(comparisons) == (
-        "6 folds cannot go below p = .0312, however large the difference. Corrected by Holm over 2 comparisons, the "
-        "smallest p cannot go below .0625. No arm of this sweep can reach p < .05."
+    six = "6 folds cannot go below p = .0312, however large the difference"
+    assert floor_sentences(comparisons) == (
+        f"Arms against their twins: {six}, nor below .0625 when corrected by Holm over 2 comparisons; no arm of this "
+        "sweep can reach a corrected p < .05.",
+        f"Arms against their controls: {six}, nor below .1250 when corrected by Holm over 4 comparisons; `gain, "
+        "specific` is a sign at most, not proof.",
+        f"Named changes: {six}, nor below .1250 when corrected by Holm over 4 comparisons; none of them can reach a "
+        "corrected p < .05.",
     )
+    alone = comparisons[(comparisons["kind"] != "control") | (comparisons["arm_key"] == "npc-topk")]
+    alone = alone[(alone["kind"] != "twin") | (alone["arm_key"] == "npc-topk")]
+    twin, controls, _ = floor_sentences(alone)
+    assert twin == f"Arms against their twins: {six}."
+    assert controls.endswith(
+        "nor below .0625 when corrected by Holm over 2 comparisons; `gain, specific` is a sign at most, not proof."
+    )
+    assert floor_sentences(comparisons[comparisons["kind"] == "control-twin"]) == ()
     assert tally_sentence(comparisons).startswith("Of 2 arms with a twin, 2 score above it in UA and 0 below; ")
 
 

@@ -81,6 +81,20 @@ def test_the_policy_table_shows_the_confound(tmp_path: Path) -> None:
     assert (everything["realised_ratio"], everything["off"]) == (1.0, False)
 
 
+def test_a_nominal_ratio_is_a_setting_and_not_a_mean(tmp_path: Path) -> None:
+    """The mean of three times .1 is not .1: a replicate more or less must not make another policy of it."""
+    arm = SyntheticArm(key="a", name="a", ratio=0.1, realised=0.1, twin_key="b", policy="ems")
+    twin = SyntheticArm(key="b", name="b", ratio=0.1, realised=0.2, policy="ems")
+    outcomes = {("b", seed): "missing" for seed in (1, 2)}
+    written = SyntheticSweep(root=tmp_path, arms=(arm, twin), sessions=2, outcomes=outcomes).write()
+    sweep = load_sweep(plan_path=written.plan_path, trials_root=written.trials_root)
+    results = results_table(sweep, open_test(sweep))
+    assert list(results["nominal_ratio"]) == [0.1, 0.1]
+    assert [each["arms"] for each in as_rows(policy_table(results))] == [2]
+    (text,) = [banner.text for banner in banners(sweep, results) if banner.kind == "pair"]
+    assert ", both nominally 10 %: " in text
+
+
 def test_one_unfair_pair_is_told_in_full_and_many_are_counted(tmp_path: Path) -> None:
     arms = published_arms("npc")
     sweep, results = loaded(tmp_path / "one", arms=arms[:2], contrasts=[])

@@ -10,7 +10,7 @@ import pytest
 from synthetic_sweep import LOSSES, SyntheticArm, SyntheticSweep, published_arms
 
 from analysis.load import Sweep, load_sweep, open_test
-from analysis.pretraining import draw_losses, loss_table, measured_sentence
+from analysis.pretraining import draw_losses, loss_table, measured_frames, measured_sentence, measured_with
 from analysis.tables import results_table
 
 COLUMNS = ["pretrain_loss", "validation_loss", *(f"validation_loss_q{quarter}" for quarter in (1, 2, 3, 4))]
@@ -61,11 +61,40 @@ def test_the_figure_has_a_panel_per_upstream_and_a_mark_per_quarter(tmp_path: Pa
         fills = [line.get_markerfacecolor()[3] for line in list(axes.lines)[:4]]
         assert fills == sorted(set(fills))
     assert list(drawing.data.columns) == ["arm", "upstream", "control", *COLUMNS]
-    assert "compare within a panel only" in drawing.caption
-    assert "drawn at random whatever the arm's policy; mean over folds" in drawing.caption
+    assert "The upstreams rebuild different things." in drawing.caption
     alone = draw_losses(results[results["upstream"] == "npc"])
     assert alone is not None
-    assert "panel" not in alone.caption
-    every = draw_losses(results.assign(policy="all"))
-    assert every is not None
-    assert "drawn at random whatever the arm's policy (under policy all: every frame); mean" in every.caption
+    assert "different things" not in alone.caption
+
+
+ONLY = "compare an arm with its twin and controls only"
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "frames", "settings"),
+    [
+        (("mockingjay",), "frames drawn by policy random whatever the arm's own", "ratio and span"),
+        (("npc",), "all frames whatever the arm's policy", "mask size"),
+        (
+            ("mockingjay", "npc"),
+            "frames drawn by policy random whatever the arm's own (NPC: all frames)",
+            "ratio and span (NPC: mask size)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("policy", ["ems_topk", "all"])
+def test_the_upstream_decides_which_frames_are_measured_and_the_policy_does_not(
+    tmp_path: Path, upstreams: tuple[str, ...], frames: str, settings: str, policy: str
+) -> None:
+    """As `core.validation` draws them: of NPC every frame, under any policy; of Mockingjay by policy random."""
+    arms = [replace(published_arms(upstream)[1], policy=policy, twin_key=None) for upstream in upstreams]
+    bare = SyntheticArm(key="bare", name="bare", upstream="npc", losses=None)
+    _, results = loaded(tmp_path, [*arms, bare], seeds=(0,))
+    assert measured_frames(results) == frames, "an arm without losses has no say"
+    assert measured_with(results) == f"Each arm is measured with its own {settings}: {ONLY}"
+    drawing = draw_losses(results)
+    assert drawing is not None
+    assert f"never heard, {frames}; mean over folds" in drawing.caption
+    assert "on the source's track, for control arms too. Each arm is measured with" in drawing.caption
+    assert f"{settings}: {ONLY}." in drawing.caption
+    assert "other frames" not in drawing.caption

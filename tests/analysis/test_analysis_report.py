@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -181,8 +182,6 @@ def test_latex_is_a_booktabs_table(out: Path) -> None:
 
 def test_latex_escapes_names(tmp_path: Path) -> None:
     """Names with every character that TeX reads as its own."""
-    from dataclasses import replace
-
     from analysis.content import gather
     from analysis.load import load_sweep, open_test
 

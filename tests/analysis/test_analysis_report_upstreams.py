@@ -100,7 +100,14 @@ def test_the_page_is_whole(page: Page, out: Path) -> None:
         "control arms do not compete",
         "Each trial is measured on 320 utterances of 10 speakers held out, 64,000 to 64,001 frames.",
         "Upstreams rebuild different things: their losses are not comparable.",
+        "frames drawn by policy random whatever the arm's own (NPC: all frames); the quarters are those of the "
+        "source's intensity track, for control arms too. So an arm, its twin and its controls are measured on the same "
+        "frames in the same quarters. Each arm is measured with its own ratio and span (NPC: mask size): compare an "
+        "arm with its twin and controls only.",
+        "another track: loudness, the intensity shuffled in time, rolled in time, or its inverse.",
         "because each of them must be shown by itself (intersection-union test)",
+        "Arms against their controls: 5 folds cannot go below p = .0625",
+        "Named changes: 5 folds cannot go below p = .0625",
     ],
 )
 def test_the_page_says(page: Page, said: str) -> None:

@@ -15,7 +15,7 @@ from synthetic_sweep import SyntheticArm, SyntheticSweep, fold_scores
 from analysis.banners import banners
 from analysis.comparisons import comparisons_table
 from analysis.load import Part, Sweep, load_sweep, open_test
-from analysis.sentences import choose_arms, floor_sentence, key_result, tally_sentence
+from analysis.sentences import METRIC_DEFINITIONS, choose_arms, floor_sentences, key_result, tally_sentence
 from analysis.tables import as_rows, results_table
 from core.errors import BadInputError
 from core.metrics import ua
@@ -201,12 +201,18 @@ def test_the_sentence_claims_no_more_than_the_interval(
 def test_floor_and_tally(tmp_path: Path) -> None:
     sweep, tests = opened(make(tmp_path))
     comparisons = comparisons_table(sweep, tests, resamples=200)
-    assert floor_sentence(comparisons) == (
-        "5 folds cannot go below p = .0625, however large the difference. Corrected by Holm over 2 comparisons, the "
-        "smallest p cannot go below .1250. No arm of this sweep can reach p < .05."
+    assert floor_sentences(comparisons) == (
+        "Arms against their twins: 5 folds cannot go below p = .0625, however large the difference, nor below .1250 "
+        "when corrected by Holm over 2 comparisons; no arm of this sweep can reach a corrected p < .05.",
     )
     assert tally_sentence(comparisons).startswith("Of 2 arms with a twin, ")
     assert tally_sentence(comparisons).endswith("and 0 of the corrected p values are below .05.")
+
+
+def test_holm_over_controls_is_said_to_be_more_than_is_needed() -> None:
+    (said,) = [text for text in METRIC_DEFINITIONS if text.startswith("Holm")]
+    assert "would need no correction for their number" in said
+    assert said.endswith("Holm over the controls of all arms is stricter than that argument needs.")
 
 
 def test_banners_name_every_leak_and_gap(tmp_path: Path) -> None:
