@@ -92,6 +92,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(features, tiny, tmp_
     assert whole.audit == parts.audit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("upstream", "metric", "share"),
     # Every utterance here has frequencies of its own: only the local rule NPC learns carries over to unheard ones.

@@ -32,6 +32,9 @@ def _write(path: Path, samples: np.ndarray) -> None:
     soundfile.write(path, samples, 16_000, subtype="PCM_16")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def ravdess(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Neutral, and happy and angry at two intensities: strong takes are twice as loud and a fifth higher."""
