@@ -16,6 +16,7 @@ __all__ = [
     "FeaturesConfig",
     "FoldsConfig",
     "IntensityConfig",
+    "InterimConfig",
     "LabelSet",
     "MaskingConfig",
     "MockingjayConfig",
@@ -274,6 +275,16 @@ class ProbeConfig(Config):
     select_by: Literal["ua", "wa"] = "ua"
 
 
+class InterimConfig(Config):
+    """Looks at validation while upstreams train, for early stopping. They change no result: no part of the key."""
+
+    at: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Optimizer steps, counted over all upstreams of the trial, after which the probe is fitted on the weights as they
+    are and looks at validation only."""
+    probe_steps: int = Field(default=200, ge=1)
+    """Steps of such a probe."""
+
+
 class ComputeConfig(Config):
     """What of the machine can change a result's last digits, and therefore belongs to the trial key."""
 
@@ -302,6 +313,7 @@ class TrialConfig(Config):
     """Upstream `npc` only."""
     pretrain: PretrainConfig = PretrainConfig()
     probe: ProbeConfig = ProbeConfig()
+    interim: InterimConfig = InterimConfig()
     compute: ComputeConfig = ComputeConfig()
     seed: int = Field(default=0, ge=0)
 

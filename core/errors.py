@@ -6,10 +6,17 @@ __all__ = [
     "BadInputError",
     "CorpusError",
     "EmsweepError",
+    "FailureKind",
     "LeakageError",
     "MissingDependencyError",
     "NonFiniteLossError",
+    "TimeLimitError",
 ]
+
+from typing import Literal
+
+FailureKind = Literal["non-finite", "memory", "time-out", "lost-worker", "bad-data", "error"]
+"""Why a trial failed. `error`: anything else, a defect of this program included."""
 
 
 class EmsweepError(Exception):
@@ -42,3 +49,7 @@ class NonFiniteLossError(EmsweepError):
     def __init__(self, *, stage: str, step: int, value: float) -> None:
         super().__init__(f"{stage}: loss is {value} at step {step}; the trial stops here")
         self.step = step
+
+
+class TimeLimitError(EmsweepError):
+    """A trial took longer than the sweep's limit for one trial."""

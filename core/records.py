@@ -12,6 +12,7 @@ __all__ = [
     "CorpusEntry",
     "CostEntry",
     "FoldMetrics",
+    "InterimEntry",
     "MaskEntry",
     "MetricsEntry",
     "PretrainingEntry",
@@ -28,13 +29,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.errors import BadInputError
+from core.errors import BadInputError, FailureKind
 from core.store import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 MASK_EXAMPLE = "mask_example.npz"
 RECONSTRUCTION = "reconstruction.npz"
@@ -135,12 +136,34 @@ class CostEntry(Entry):
     left_out: int
     """Utterances shorter than `pretrain.min_frames`, which no upstream heard; summed over upstreams."""
     device_seconds: float
-    """Training of upstreams and probe, over all legs of an interrupted trial; waiting is not in it."""
+    """Training of upstreams and probe, over all legs of an interrupted trial; waiting and interim probes are not in
+    it."""
+    parameters: int | None = None
+    """Trained parameters of one upstream; None in records before schema 3."""
+    flops: float | None = None
+    """Training cost by 6·N·D (Kaplan et al. 2020, §2.1): N parameters, D positions that went through them in all
+    steps. The same on every machine."""
+
+
+class InterimEntry(Entry):
+    """A look at validation while an upstream was still in training, for early stopping."""
+
+    step: int
+    """Optimizer steps so far, over all upstreams of the trial."""
+    ua: dict[str, float]
+    """Fold → UA on its validation part; of folds whose upstream has not begun there is none."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the folds looked at."""
+        return sum(self.ua.values()) / len(self.ua)
 
 
 class ProvenanceEntry(Entry):
     commit: str
     dirty: bool
+    diff: str | None = None
+    """SHA-256 of `code.diff` beside the record: what the files differ from the commit by; None where they do not."""
     packages: dict[str, str]
     hardware: str
     started: str
@@ -148,11 +171,15 @@ class ProvenanceEntry(Entry):
 
 
 class Record(Entry):
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
-    """2 added `pretraining`, `heard` and `fit`, and masks without ratio and span."""
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    """2 added `pretraining`, `heard` and `fit`, and masks without ratio and span; 3 `failure`, `interim`, `artifacts`,
+    costs that no clock measures, and the code's diff."""
     trial_key: str
     status: Literal["complete", "pruned", "failed"]
     reason: str | None = None
+    """Why it failed or was pruned."""
+    failure: FailureKind | None = None
+    """None unless `failed`; also None in records before schema 3."""
     system: str
     upstream: str
     arm: str
@@ -172,7 +199,12 @@ class Record(Entry):
     mask: MaskEntry | None = None
     pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None
+    interim: tuple[InterimEntry, ...] = ()
+    """In the order of steps; also of a pruned trial, up to where it was stopped."""
     cost: CostEntry | None = None
+    """Of a pruned trial: up to where it was stopped, without `left_out` (0)."""
+    artifacts: tuple[str, ...] = ()
+    """`<stage>/<key>` in the store, of all that the trial was made from or has made."""
     provenance: ProvenanceEntry
 
 

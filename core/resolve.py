@@ -123,8 +123,9 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
 
 
 def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
-    """The config as JSON without what can change no result of this trial: unused settings, reports, checkpoints."""
+    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks."""
     content: dict[str, Any] = relevant_content(config)
+    del content["interim"]
     for name in ("report_every", "checkpoint_every"):
         del content["pretrain"][name]
     return content

@@ -31,6 +31,9 @@ from core.presets import Settings
 Checked = TypeVar("Checked", bound=BaseModel)
 SET_ELSEWHERE = {
     "seed": "the sweep: say seeds, e.g. seeds=[0,1]",
+    "interim": "the sweep: say stop, e.g. stop.rule=asha",
+    "interim.at": "the sweep: say stop.first and stop.factor",
+    "interim.probe_steps": "the sweep: say stop.probe_steps",
     "compute.threads": "sweep launch --cpus-per-trial",
     "compute.device": "sweep launch --gpus-per-trial",
 }

@@ -16,6 +16,8 @@ from synthetic_sweep import SyntheticArm, SyntheticSweep, grid, published_arms, 
 
 from analysis.report import ReportSummary, write_report
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("changes", "confusions", "differences", "pretraining", "ratios")
 
 

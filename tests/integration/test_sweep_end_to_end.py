@@ -193,6 +193,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     assert message in lines[0]
 
 
+@pytest.mark.slow
 def test_what_no_node_can_give_is_refused_before_anything_is_written(tmp_path):
     workspace = tmp_path / "workspace"
     result = sweep(workspace, "launch", "ems_grid", "--yes", "--address", "127.0.0.1:9")

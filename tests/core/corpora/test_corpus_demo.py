@@ -46,6 +46,7 @@ def files(workspace: Workspace) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_two_processes_render_the_same_bytes(demo_workspace: Workspace, tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\nfrom core.config import CorpusConfig\nfrom core.store import Workspace\n"

@@ -16,6 +16,8 @@ from core.corpora.loading import check_launchable, load_manifest
 from core.errors import CorpusError
 from core.store import Workspace
 
+pytestmark = pytest.mark.slow
+
 LABEL_SETS = {
     "merged-4": {"ang": 1103, "hap": 1636, "neu": 1708, "sad": 1084},
     "plain-4": {"ang": 1103, "hap": 595, "neu": 1708, "sad": 1084},
