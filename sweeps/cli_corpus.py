@@ -45,9 +45,9 @@ def corpus_check(
     from core.corpora.folds import make_folds
     from core.corpora.loading import load_manifest, summarise
     from core.store import Workspace
-    from sweeps.definition import checked
     from sweeps.display import Display
     from sweeps.ledger import ledger_text
+    from sweeps.settings import checked
 
     config = corpus_config(
         name, root, part=part, subset=subset, labels=labels, incomplete=allow_incomplete, quarantined=allow_quarantined

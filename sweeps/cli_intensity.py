@@ -259,7 +259,9 @@ def _tracks(
 def _intensity_config(
     preset: str, overrides: tuple[str, ...], *, fit: CorpusConfig, scored: CorpusConfig
 ) -> TrialConfig:
-    from sweeps.definition import SweepDefinition, apply_overrides, checked, trial_config
+    from sweeps.definition import SweepDefinition, trial_config
+    from sweeps.overrides import apply_overrides
+    from sweeps.settings import checked
 
     settings = {"corpus": scored.model_dump(), "intensity": {"source": "strengthnet", "fit": fit.model_dump()}}
     content = apply_overrides({"name": "intensity", "preset": preset, "settings": settings, "axes": {}}, overrides)

@@ -85,7 +85,7 @@ def corpus_config(
 ) -> CorpusConfig:  # fmt: skip
     """The config of a corpus named on the command line; BadInputError for what it refuses."""
     from core.config import CorpusConfig
-    from sweeps.definition import checked
+    from sweeps.settings import checked
 
     settings = {
         "name": name,

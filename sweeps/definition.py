@@ -8,8 +8,6 @@ __all__ = [
     "Space",
     "SweepDefinition",
     "accept_corpora",
-    "apply_overrides",
-    "checked",
     "definition_names",
     "laid_out",
     "load_definition",
@@ -22,13 +20,14 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from core.config import Config, ControlName, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.presets import Preset, Settings, preset_settings
 from sweeps.overrides import apply_overrides, overridden_keys, read_yaml
-from sweeps.settings import check_key, checked, effective, get, leaves, merge, put
+from sweeps.settings import UNION_TAG, check_key, checked, effective, get, leaves, merge, put
+from sweeps.strategy import LimitsConfig, Objective, RacingConfig, Range, SearchConfig, StopConfig
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 CORPORA = ("corpus", "pretraining_audio.corpus", "intensity.fit")
@@ -42,8 +41,12 @@ def _without_infinity(value: Any) -> Any:
 
 AxisValue = Annotated[Any, AfterValidator(_without_infinity)]
 """JSON has no infinity: written as text, which a temperature reads."""
-Axes = dict[str, Annotated[tuple[AxisValue, ...], Field(min_length=1)]]
-"""Dotted trial setting → the values of this axis."""
+AxisValues = Annotated[
+    Annotated[tuple[AxisValue, ...], Field(min_length=1), Tag(UNION_TAG)] | Annotated[Range, Tag(f"{UNION_TAG}range")],
+    Discriminator(lambda given: f"{UNION_TAG}range" if isinstance(given, dict | Range) else UNION_TAG),
+]
+Axes = dict[str, AxisValues]
+"""Dotted trial setting → the values of this axis; for search also a range of them."""
 ArmName = Annotated[str, Field(min_length=1)]
 Arms = dict[ArmName, Annotated[dict[str, AxisValue], Field(min_length=1)]]
 """Name → dotted trial settings that are set together; all arms of one mapping are one more axis."""
@@ -108,6 +111,13 @@ class SweepDefinition(Space):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     twins: bool = True
     """Add the twin of each arm."""
+    objective: Objective = "difference"
+    """Of search and early stopping."""
+    search: SearchConfig | None = None
+    """None: every point is tried."""
+    stop: StopConfig | None = None
+    racing: RacingConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
     allow_quarantined: bool = False
     """Of every corpus of the sweep."""
     allow_incomplete: bool = False
@@ -123,7 +133,27 @@ class SweepDefinition(Space):
         repeated = {control for control in self.controls if self.controls.count(control) > 1}
         if repeated:
             raise ValueError(f"controls: {min(repeated)!r} is named twice")
+        self._check_strategy()
         return self
+
+    def _check_strategy(self) -> None:
+        ranges = [key for part in (self, *self.when) for key, values in part.axes.items() if isinstance(values, Range)]
+        if ranges and self.search is None:
+            raise ValueError(f"axes.{ranges[0]}: a range can only be searched; say search.method, or list its values")
+        if self.search is not None and self.contrasts:
+            raise ValueError(f"contrasts: {min(self.contrasts)!r}: a search does not try every arm; leave them out")
+        if (self.search or self.stop) and self.objective == "difference" and not self.twins:
+            raise ValueError("objective: 'difference' needs twins; say objective: ua")
+        if self.search and self.search.method == "nsga2" and self.stop:
+            raise ValueError("stop: search.method 'nsga2' weighs cost itself; arms are not stopped early")
+        if self.racing is None:
+            return
+        if self.search or self.stop:
+            raise ValueError("racing: not together with search or stop, which leave arms out by other rules")
+        if not self.twins:
+            raise ValueError("racing: decides by the difference to the twin; twins is false")
+        if self.racing.start >= len(self.seeds):
+            raise ValueError(f"racing.start: {self.racing.start} of {len(self.seeds)} seeds leaves none to add")
 
 
 def definition_names() -> list[str]:
@@ -167,7 +197,7 @@ def _without_lost_branches(definition: SweepDefinition, overridden: set[str]) ->
     def is_lost(branch: Branch) -> bool:
         for key in overridden & set(branch.condition):
             values = definition.axes.get(key, (effective(definition.settings, key),))
-            if not any(value in branch.wanted()[key] for value in values):
+            if isinstance(values, tuple) and not any(value in branch.wanted()[key] for value in values):
                 return True
         return False
 

@@ -5,18 +5,28 @@ from __future__ import annotations
 __all__ = ["apply_overrides", "overridden_keys", "read_yaml"]
 
 import copy
+import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from core.errors import BadInputError
 from core.presets import Settings
 from sweeps.settings import check_key, get, is_corpus, put
+from sweeps.strategy import LimitsConfig, RacingConfig, SearchConfig, StopConfig
 
-SWEEP_KEYS = ("preset", "seeds", "twins", "controls", "arms", "when", "contrasts")
+SWEEP_KEYS = ("preset", "seeds", "twins", "controls", "arms", "when", "contrasts", "objective")
 """Parts of a definition that an override replaces as a whole."""
+STRATEGIES: dict[str, type[BaseModel]] = {
+    "search": SearchConfig,
+    "stop": StopConfig,
+    "racing": RacingConfig,
+    "limits": LimitsConfig,
+}
+"""Parts that an override changes key by key (`search.points=8`), or takes away (`search=null`)."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,11 +52,15 @@ def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
     """
     changed = copy.deepcopy(content)
     pairs = [_split(override) for override in overrides]
-    changed |= {key: value for key, value in pairs if key in SWEEP_KEYS}
+    changed |= {key: value for key, value in pairs if key in SWEEP_KEYS or key in STRATEGIES}
+    for key, value in pairs:
+        if _is_of_strategy(key):
+            _set_strategy(changed, key, value)
+    pairs = [(key, value) for key, value in pairs if key not in STRATEGIES and not _is_of_strategy(key)]
     # A corpus's name goes first: naming another corpus drops what was said of the old one.
     for key, value in sorted(pairs, key=lambda pair: not pair[0].endswith(".name")):
         if key.startswith("axes."):
-            _set_axis(changed, key.removeprefix("axes."), value if isinstance(value, list) else [value])
+            _set_axis(changed, key.removeprefix("axes."), value if isinstance(value, list | dict) else [value])
         elif key not in SWEEP_KEYS:
             _set_setting(changed, key, value)
     return changed
@@ -54,10 +68,24 @@ def apply_overrides(content: Settings, overrides: Iterable[str]) -> Settings:
 
 def overridden_keys(overrides: Iterable[str]) -> set[str]:
     """The dotted trial settings that overrides give, as axes or fixed."""
-    return {_split(override)[0].removeprefix("axes.") for override in overrides} - set(SWEEP_KEYS)
+    keys = {_split(override)[0].removeprefix("axes.") for override in overrides}
+    return {key for key in keys if key not in SWEEP_KEYS and key not in STRATEGIES and not _is_of_strategy(key)}
 
 
-def _set_axis(content: Settings, axis: str, values: list[Any]) -> None:
+def _is_of_strategy(key: str) -> bool:
+    return key.partition(".")[0] in STRATEGIES and "." in key
+
+
+def _set_strategy(content: Settings, key: str, value: Any) -> None:
+    part, _, field = key.partition(".")
+    known = list(STRATEGIES[part].model_fields)
+    if field not in known:
+        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)
+        raise BadInputError(f"-o: unknown setting {key!r}; the nearest is {f'{part}.{near[0]}'!r}")
+    put(content, key, value)
+
+
+def _set_axis(content: Settings, axis: str, values: list[Any] | dict[str, Any]) -> None:
     check_key(axis, where=f"-o axes.{axis}")
     places = _places(content, "axes")
     for place in [each for each in places if axis in each] or [_home(content, "axes", axis)]:
@@ -65,7 +93,7 @@ def _set_axis(content: Settings, axis: str, values: list[Any]) -> None:
 
 
 def _set_setting(content: Settings, key: str, value: Any) -> None:
-    check_key(key, where="-o", besides=SWEEP_KEYS)
+    check_key(key, where="-o", besides=[*SWEEP_KEYS, *STRATEGIES])
     owner, _, field = key.rpartition(".")
     of_corpus = bool(owner) and is_corpus(owner)
     places = _places(content, "settings")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Plan", "PlannedContrast", "PlannedTrial", "make_plan"]
+__all__ = ["Plan", "PlannedContrast", "PlannedTrial", "Planner", "make_plan"]
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from core.config import ControlName, TrialConfig
+from core.config import ControlName, InterimConfig, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.progress import Progress, silent
 from core.provenance import now
@@ -20,7 +21,8 @@ from core.store import Workspace, write_atomically
 from core.trial import arm_name, identify, unfinished_record
 from sweeps.definition import SweepDefinition
 from sweeps.settings import get, within
-from sweeps.space import Role, contrast_pairs, family, points
+from sweeps.space import Point, Role, contrast_pairs, family, points
+from sweeps.strategy import rungs
 
 PLAN_SCHEMA = 2
 NAMED = {
@@ -107,53 +109,106 @@ class Plan:
         return path
 
 
+class Planner:
+    """Makes plans of a definition: of all its points, or of those that a search or a race has come to.
+
+    Args:
+        compute: settings that the command line fixes for all trials (`compute.device`, `compute.threads`).
+        micro_batch: upstream → utterances per forward pass that fit into memory here. Of all its trials, so that the
+            two sides of a pair never differ in it.
+    """
+
+    def __init__(
+        self, definition: SweepDefinition, workspace: Workspace, *, compute: Mapping[str, Any],
+        micro_batch: Mapping[UpstreamName, int] | None = None, progress: Progress = silent,
+    ) -> None:  # fmt: skip
+        self.definition = definition
+        self.compute = dict(compute)
+        self._workspace, self._progress = workspace, progress
+        self._micro_batch = dict(micro_batch or {})
+        self._corpora: dict[str, Corpora] = {}
+
+    def whole(self) -> Plan:
+        """Every point of the definition under every seed, and its contrasts. Not for a definition with ranges."""
+        spread = points(self.definition, self.compute)
+        seeds = self.definition.seeds
+        return self.plan([(point, seeds) for point in spread], contrast_pairs(self.definition, spread))
+
+    def plan(
+        self, wanted: Iterable[tuple[Point, Sequence[int]]], named: Iterable[tuple[str, Point, Point]] = ()
+    ) -> Plan:
+        """The trials of some points under some seeds, with twins and controls; identical trials stand there once.
+
+        A trial that two points share (a twin is shared by all temperatures) stands at its first place, directly after
+        the first arm that needs it, so that pairs finish together. Raises BadInputError for settings that are refused,
+        and CorpusError or LeakageError for corpora that are.
+        """
+        trials: dict[str, PlannedTrial] = {}
+        contrasts: list[PlannedContrast] = []
+        arm_keys: dict[int, str] = {}
+        for point, seeds in wanted:
+            for seed in seeds:
+                members = self.members(point, seed)
+                for planned in members.values():
+                    trials.setdefault(planned.trial_key, planned)
+                contrasts += _against_controls(members)
+                arm_keys[id(point)] = members["arm"].arm_key
+        for name, arm, against in named:
+            contrasts.append(_contrast(self.definition, name, arm_keys[id(arm)], arm_keys[id(against)]))
+        plan = Plan(
+            definition=self.definition, trials=tuple(trials.values()), contrasts=tuple(dict.fromkeys(contrasts))
+        )
+        _check_names(plan)
+        return plan
+
+    def members(self, point: Point, seed: int) -> dict[Role, PlannedTrial]:
+        """The arm at a point under one seed, its twin and its controls, each where it exists."""
+        config = point.config.model_copy(update={"seed": seed})
+        corpora = self._resolved(config)
+        return {role: self._planned(member, role, corpora, point) for role, member in family(config, self.definition)}
+
+    def _planned(self, config: TrialConfig, role: Role, corpora: Corpora, point: Point) -> PlannedTrial:
+        upstreams = len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1
+        return _planned(
+            self._with_looks(self._fitting(config), role, upstreams),
+            corpora,
+            point.varied,
+            upstreams=upstreams,
+            twins=self.definition.twins,
+        )
+
+    def _fitting(self, config: TrialConfig) -> TrialConfig:
+        most = self._micro_batch.get(config.upstream)
+        if most is None or most >= (config.pretrain.micro_batch or config.pretrain.batch):
+            return config
+        return config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"micro_batch": most})})
+
+    def _with_looks(self, config: TrialConfig, role: Role, upstreams: int) -> TrialConfig:
+        stop = self.definition.stop
+        if stop is None or role not in ("arm", "twin"):
+            return config
+        at = rungs(stop, config.pretrain.steps * upstreams)
+        return config.model_copy(update={"interim": InterimConfig(at=at, probe_steps=stop.probe_steps)})
+
+    def _resolved(self, config: TrialConfig) -> Corpora:
+        """The corpora of a config; most points of a grid share them."""
+        parts = (config.corpus, config.folds, config.pretraining_audio, config.intensity)
+        key = json.dumps([part.model_dump(mode="json") for part in parts])
+        if key not in self._corpora:
+            self._corpora[key] = resolve(config, self._workspace, progress=self._progress)
+        return self._corpora[key]
+
+
 def make_plan(
     definition: SweepDefinition, workspace: Workspace, *, compute: dict[str, Any], progress: Progress = silent
 ) -> Plan:
-    """Spread a definition out over its seeds, add twins and controls, and keep identical trials once.
-
-    Args:
-        definition: axes, arms, branches, seeds, settings.
-        compute: settings that the command line fixes for all trials (`compute.device`, `compute.threads`).
-
-    A trial that two points share (a twin is shared by all temperatures) stands at its first place, directly after the
-    first arm that needs it, so that pairs finish together. Raises BadInputError for settings that are refused, and
-    CorpusError or LeakageError for corpora that are.
-    """
-    spread = points(definition, compute)
-    trials: dict[str, PlannedTrial] = {}
-    corpora: dict[str, Corpora] = {}
-    arm_keys: dict[int, str] = {}
-    contrasts: list[PlannedContrast] = []
-    for point in spread:
-        for seed in definition.seeds:
-            config = point.config.model_copy(update={"seed": seed})
-            known = _resolved(config, corpora, workspace, progress)
-            members = {
-                role: _planned(member, known, point.varied, twins=definition.twins)
-                for role, member in family(config, definition)
-            }
-            for planned in members.values():
-                trials.setdefault(planned.trial_key, planned)
-            contrasts += _against_controls(members)
-            arm_keys[id(point)] = members["arm"].arm_key
-    for name, arm, against in contrast_pairs(definition, spread):
-        contrasts.append(_contrast(definition, name, arm_keys[id(arm)], arm_keys[id(against)]))
-    plan = Plan(definition=definition, trials=tuple(trials.values()), contrasts=tuple(dict.fromkeys(contrasts)))
-    _check_names(plan)
-    return plan
+    """The plan of all points of a definition: `Planner.whole`."""
+    return Planner(definition, workspace, compute=compute, progress=progress).whole()
 
 
-def _resolved(config: TrialConfig, seen: dict[str, Corpora], workspace: Workspace, progress: Progress) -> Corpora:
-    """The corpora of a config; most points of a grid share them."""
-    parts = (config.corpus, config.folds, config.pretraining_audio, config.intensity)
-    key = json.dumps([part.model_dump(mode="json") for part in parts])
-    if key not in seen:
-        seen[key] = resolve(config, workspace, progress=progress)
-    return seen[key]
-
-
-def _planned(config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, twins: bool) -> PlannedTrial:
+def _planned(
+    config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, upstreams: int, twins: bool
+) -> PlannedTrial:
     axes = _axes(config, varied)
     extra = " ".join(f"{key}={value}" for key, value in axes.items() if key not in NAMED)
     identity = identify(config, corpora, arm=f"{arm_name(config)} {extra}".strip())
@@ -167,7 +222,7 @@ def _planned(config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, 
         control=config.intensity.control,
         upstream=config.upstream,
         settings=key_content(config, corpora),
-        upstreams=len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1,
+        upstreams=upstreams,
         config=config,
         unfinished=unfinished_record(config, corpora, identity, now()),
     )

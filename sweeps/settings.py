@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "UNION_TAG",
     "check_key",
     "checked",
     "is_corpus",
@@ -28,6 +29,8 @@ from core.config import CorpusConfig, TrialConfig
 from core.errors import BadInputError
 from core.presets import Settings
 
+UNION_TAG = "one of: "
+"""Begins the names that pydantic gives the cases of a union, which are no part of a setting's place."""
 Checked = TypeVar("Checked", bound=BaseModel)
 SET_ELSEWHERE = {
     "seed": "the sweep: say seeds, e.g. seeds=[0,1]",
@@ -146,7 +149,7 @@ def checked(model: type[Checked], content: Settings, *, where: str) -> Checked:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(part for part in map(str, first["loc"]) if not part.startswith(UNION_TAG))
         given = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         message = first["msg"].removeprefix("Value error, ")
         raise BadInputError(f"{where}: {place + ': ' if place else ''}{message}{given}") from error

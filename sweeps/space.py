@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Point", "Role", "contrast_pairs", "family", "points"]
+__all__ = ["Pick", "Point", "Role", "contrast_pairs", "family", "point_at", "points", "space_size"]
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,10 @@ from core.relevance import looks_at_intensity, unused_settings
 from core.resolve import twin_of
 from sweeps.definition import Branch, Contrast, Space, SweepDefinition, laid_out, trial_config
 from sweeps.settings import effective, leaves, overlap, within
+from sweeps.strategy import Range
 
+Pick = Callable[[str, Sequence[Any] | Range], Any]
+"""Chooses one value of an axis: (its name, which no two axes share; its values or range, or names of arms) → value."""
 Role = Literal["arm", "twin"] | ControlName
 """What a trial is to the point it was made for; a control arm has the name of its track."""
 
@@ -43,6 +46,30 @@ class _Choice:
     """Where it stands, for messages."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Dimension:
+    """One axis, or one mapping of named arms."""
+
+    axis: str
+    name: str
+    """The axis, and the branch it stands in."""
+    values: tuple[Any, ...] | Range
+    bundles: Mapping[str, dict[str, Any]] | None
+    """Settings of each named arm; None for an axis, whose value is its setting."""
+    under: str
+
+    def at(self, value: Any) -> _Choice:
+        if self.bundles is None:
+            return _Choice(axis=self.axis, value=value, settings={self.axis: value}, place=f"an axis{self.under}")
+        place = f"in arm {value!r}{self.under}"
+        return _Choice(axis=self.axis, value=value, settings=self.bundles[value], place=place)
+
+    def all(self) -> list[_Choice]:
+        if isinstance(self.values, Range):
+            raise BadInputError(f"axes.{self.axis}: a range ({self.values}) has no list of points")
+        return [self.at(value) for value in self.values]
+
+
 def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) -> tuple[Point, ...]:
     """All points of a definition, in its order.
 
@@ -57,16 +84,10 @@ def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) 
     _check_conditions(definition)
     spread: list[Point] = []
     fulfilled: set[int] = set()
-    for top in itertools.product(*_dimensions(definition, axis="arms", under="")):
-        settings = laid_out(definition, _together(top))
-        branches = {i: branch for i, branch in enumerate(definition.when) if branch.matches(settings)}
+    for top in itertools.product(*(dimension.all() for dimension in _top(definition))):
+        branches = _fulfilled(definition, top)
         fulfilled |= branches.keys()
-        inner = [
-            choices
-            for i, branch in branches.items()
-            for choices in _dimensions(branch, axis=f"when.{i}.arms", under=f" under when {branch}")
-        ]
-        for rest in itertools.product(*inner):
+        for rest in itertools.product(*(dimension.all() for dimension in _inner(branches))):
             spread.append(_point(definition, [*top, *rest], list(branches.values()), fixed or {}))
     for i, branch in enumerate(definition.when):
         if i not in fulfilled:
@@ -75,6 +96,26 @@ def points(definition: SweepDefinition, fixed: Mapping[str, Any] | None = None) 
     if definition.controls and not any(looks_at_intensity(point.config) for point in spread):
         raise BadInputError(f"sweep {definition.name}: controls: no arm looks at intensity, so none has a control")
     return tuple(spread)
+
+
+def point_at(definition: SweepDefinition, pick: Pick, fixed: Mapping[str, Any] | None = None) -> Point:
+    """The point at which every axis has the value that `pick` gives it; first those at the top, then of its branches.
+
+    Raises BadInputError for settings that are refused, as `points` does.
+    """
+    _check_conditions(definition)
+    top = [dimension.at(pick(dimension.name, dimension.values)) for dimension in _top(definition)]
+    branches = _fulfilled(definition, top)
+    rest = [dimension.at(pick(dimension.name, dimension.values)) for dimension in _inner(branches)]
+    return _point(definition, [*top, *rest], list(branches.values()), fixed or {})
+
+
+def space_size(definition: SweepDefinition) -> int | None:
+    """How many points there are; None where an axis is a range."""
+    parts = (definition, *definition.when)
+    if any(isinstance(values, Range) for part in parts for values in part.axes.values()):
+        return None
+    return len(points(definition))
 
 
 def family(config: TrialConfig, definition: SweepDefinition) -> Iterator[tuple[Role, TrialConfig]]:
@@ -139,18 +180,30 @@ def _names_arms(axis: str) -> bool:
     return axis == "arms" or axis.startswith("when.")
 
 
-def _dimensions(part: Space, *, axis: str, under: str) -> list[list[_Choice]]:
+def _top(definition: SweepDefinition) -> list[_Dimension]:
+    return _dimensions(definition, axis="arms", branch="", under="")
+
+
+def _inner(branches: Mapping[int, Branch]) -> list[_Dimension]:
+    return [
+        dimension
+        for i, branch in branches.items()
+        for dimension in _dimensions(branch, axis=f"when.{i}.arms", branch=f"when.{i}.", under=f" under when {branch}")
+    ]
+
+
+def _fulfilled(definition: SweepDefinition, top: Iterable[_Choice]) -> dict[int, Branch]:
+    settings = laid_out(definition, _together(top))
+    return {i: branch for i, branch in enumerate(definition.when) if branch.matches(settings)}
+
+
+def _dimensions(part: Space, *, axis: str, branch: str, under: str) -> list[_Dimension]:
     dimensions = [
-        [_Choice(axis=key, value=value, settings={key: value}, place=f"an axis{under}") for value in values]
+        _Dimension(axis=key, name=branch + key, values=values, bundles=None, under=under)
         for key, values in part.axes.items()
     ]
     if part.arms:
-        dimensions.append(
-            [
-                _Choice(axis=axis, value=name, settings=bundle, place=f"in arm {name!r}{under}")
-                for name, bundle in part.arms.items()
-            ]
-        )
+        dimensions.append(_Dimension(axis=axis, name=axis, values=tuple(part.arms), bundles=part.arms, under=under))
     return dimensions
 
 
