@@ -15,25 +15,34 @@ from core.features import Features
 from core.models.upstream import Upstream
 from core.progress import Progress
 
+Index = NDArray[np.int64]
+
 FRAMES_PER_BATCH = 24_000
 """Frames in one forward pass; bounds memory whatever the lengths (ours)."""
 
 
 @torch.no_grad()
 def utterance_means(
-    model: Upstream, features: Features, *, device: torch.device, progress: Progress
+    model: Upstream, features: Features, *, device: torch.device, progress: Progress, only: Index | None = None
 ) -> NDArray[np.float32]:
-    """Mean over valid positions of every exposed layer's output, (U, L, H), in the order of `features.utterances`."""
+    """Mean over valid positions of every exposed layer's output, (U, L, H), in evaluation mode and float32.
+
+    In the order of `features.utterances`, or of `only`, positions in them; no other utterance is read. Leaves the model
+    in the mode it had.
+    """
+    was_training = model.training
     model = model.to(device).eval()
-    order = np.argsort(features.lengths, kind="stable")
+    chosen = np.arange(len(features.lengths)) if only is None else only
+    order = np.argsort(features.lengths[chosen], kind="stable")
     means: list[NDArray[np.float32] | None] = [None] * len(order)
     done = 0
     while done < len(order):
-        rows = _next_rows(order[done:], features.lengths)
-        for row, mean_LH in zip(rows, _batch_means(model, features, rows, device), strict=True):
-            means[row] = mean_LH
-        done += len(rows)
+        places = _next_rows(order[done:], features.lengths[chosen])
+        for place, mean_LH in zip(places, _batch_means(model, features, chosen[places], device), strict=True):
+            means[place] = mean_LH
+        done += len(places)
         progress("embed", done, len(order))
+    model.train(was_training)
     return np.stack([mean for mean in means if mean is not None])
 
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Pretraining", "Report", "learning_rate", "pretrain", "replay"]
+__all__ = [
+    "NO_LOOKS",
+    "Look",
+    "Looks",
+    "Pretraining",
+    "Reached",
+    "Report",
+    "learning_rate",
+    "pretrain",
+    "replay",
+    "trained_parameters",
+]
 
 import io
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -34,6 +45,55 @@ class Report(TypedDict):
     values: dict[str, float]
 
 
+class Look(TypedDict):
+    """A look at validation through the weights of one step, and what training had cost by then."""
+
+    key: str
+    """Of the `Looks` that made it: an upstream may serve trials that probe it in different ways."""
+    step: int
+    frames: int
+    seconds: float
+    ua: dict[str, float]
+    """Fold → UA on its validation part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """At which steps of one upstream to look at validation, and how; looking changes nothing in training."""
+
+    key: str
+    """Hash of everything but the weights that can change what is seen."""
+    at: frozenset[int]
+    look: Callable[[Upstream], dict[str, float]]
+
+    def known(self, looks: Sequence[Look]) -> list[Look]:
+        """Those of `looks` that are these, in the order of steps."""
+        own = (look for look in looks if look["key"] == self.key and look["step"] in self.at)
+        return sorted(own, key=lambda look: look["step"])
+
+
+def _blind(model: Upstream) -> dict[str, float]:
+    del model
+    return {}
+
+
+NO_LOOKS = Looks(key="", at=frozenset(), look=_blind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """Where the training of one upstream is; `ua` with a look, by fold."""
+
+    step: int
+    frames: int
+    seconds: float
+    ua: dict[str, float] | None = None
+
+    @classmethod
+    def of(cls, look: Look) -> Reached:
+        return cls(step=look["step"], frames=look["frames"], seconds=look["seconds"], ua=look["ua"])
+
+
 @dataclass(kw_only=True)
 class Pretraining:
     """Everything that changes during pre-training; what a checkpoint holds."""
@@ -49,8 +109,9 @@ class Pretraining:
     final_loss_sum: float = 0.0
     """Of the features, over the last `final_steps`."""
     seconds: float = 0.0
-    """Time spent training, over all legs of an interrupted run; validation is not in it."""
+    """Time spent training, over all legs of an interrupted run; validation and looks are not in it."""
     curve: list[Report] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     quality: Quality | None = None
     """The held-out speakers' loss at the last report."""
 
@@ -64,6 +125,7 @@ class Pretraining:
             "frames": self.frames,
             "sums": [self.loss_sum, self.score_loss_sum, self.loss_steps, self.final_loss_sum, self.seconds],
             "curve": self.curve,
+            "looks": self.looks,
         }
         torch.save(state, buffer)
         write_atomically(path, buffer.getvalue())
@@ -75,7 +137,7 @@ class Pretraining:
         self.audit = MaskAudit.from_json(state["audit"])
         self.step, self.frames = state["step"], state["frames"]
         self.loss_sum, self.score_loss_sum, self.loss_steps, self.final_loss_sum, self.seconds = state["sums"]
-        self.curve = state["curve"]
+        self.curve, self.looks = state["curve"], state["looks"]
 
     def to_json(self, config: PretrainConfig) -> dict[str, Any]:
         """What the record and a trial that finds these weights need to know."""
@@ -86,9 +148,21 @@ class Pretraining:
             "frames": self.frames,
             "seconds": self.seconds,
             "curve": self.curve,
+            "looks": self.looks,
             "final_loss": self.final_loss_sum / final_steps(config),
             "quality": asdict(self.quality),
         }
+
+    @property
+    def reached(self) -> Reached:
+        return Reached(step=self.step, frames=self.frames, seconds=self.seconds)
+
+    def look(self, looks: Looks) -> Reached:
+        """Look at validation through the weights as they are, and keep what was seen."""
+        ua = looks.look(self.model)
+        look = Look(key=looks.key, step=self.step, frames=self.frames, seconds=self.seconds, ua=ua)
+        self.looks.append(look)
+        return Reached.of(look)
 
     def report(self, quality: Quality) -> dict[str, float]:
         """Close the interval since the last report: its mean losses, and the held-out speakers' now."""
@@ -108,6 +182,13 @@ def replay(curve: list[Report], log: LogMetrics) -> None:
         log(report["values"], report["step"])
 
 
+def trained_parameters(config: TrialConfig, dims: int) -> int:
+    """How many numbers the optimizer steps in one upstream, heads included."""
+    with torch.device("meta"):
+        model = build_upstream(config, dims)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def final_steps(config: PretrainConfig) -> int:
     """The last tenth of the steps: a window for the record that does not depend on how often losses are reported."""
     return -(-config.steps // 10)
@@ -124,30 +205,33 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 
 
 def pretrain(
-    batches: Batches, held_out: HeldOut, config: TrialConfig, *, dims: int, checkpoint: Path, log: LogMetrics
-) -> Generator[None, None, Pretraining]:
-    """Train one upstream, yielding at every report; the generator's value is the finished state.
+    batches: Batches, held_out: HeldOut, config: TrialConfig, *, dims: int, checkpoint: Path, log: LogMetrics,
+    looks: Looks = NO_LOOKS,
+) -> Generator[Reached, None, Pretraining]:  # fmt: skip
+    """Train one upstream, yielding at every report and look; the generator's value is the finished state.
 
     Each report holds the losses since the last one and the reconstruction of held-out speakers. Continues from
-    `checkpoint` when it exists; saves there every `checkpoint_every` steps and when the consumer stops iterating.
+    `checkpoint` when it exists, with the reports and looks before it once more; saves there every `checkpoint_every`
+    steps and when the consumer stops iterating.
     Raises NonFiniteLossError, and BadInputError when there is too little to validate on.
     """
     settings, device = config.pretrain, torch.device(config.compute.device)
-    with torch_stream(config.seed, "init"):
-        model = build_upstream(config, dims).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    state = Pretraining(model=model, optimizer=optimizer, audit=MaskAudit())
-    if checkpoint.exists():
-        state.load(checkpoint)
-    model.train()
+    state = _begin(config, dims, checkpoint, device)
+    replay(state.curve, log)
+    yield from (Reached.of(look) for look in looks.known(state.looks))
+    state.model.train()
     try:
         while state.step < settings.steps:
             began = time.monotonic()
             _optimize(state, batches.at(state.step, audit=state.audit), config)
             state.seconds += time.monotonic() - began
-            if state.step % settings.report_every == 0 or state.step == settings.steps:
-                log(state.report(held_out.measure(model, device)), state.step)
-                yield
+            due = state.step % settings.report_every == 0 or state.step == settings.steps
+            if due:
+                log(state.report(held_out.measure(state.model, device)), state.step)
+            if state.step in looks.at:
+                yield state.look(looks)
+            elif due:
+                yield state.reached
             if state.step % settings.checkpoint_every == 0 and state.step < settings.steps:
                 state.save(checkpoint)
     except GeneratorExit:
@@ -155,8 +239,20 @@ def pretrain(
         raise
     if state.quality is None:
         # Stopped between the last report and the end: the weights are the same, so is what they rebuild.
-        state.quality = held_out.measure(model, device)
-    model.eval()
+        state.quality = held_out.measure(state.model, device)
+    state.model.eval()
+    return state
+
+
+def _begin(config: TrialConfig, dims: int, checkpoint: Path, device: torch.device) -> Pretraining:
+    """The state at the checkpoint, or at the start."""
+    settings = config.pretrain
+    with torch_stream(config.seed, "init"):
+        model = build_upstream(config, dims).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    state = Pretraining(model=model, optimizer=optimizer, audit=MaskAudit())
+    if checkpoint.exists():
+        state.load(checkpoint)
     return state
 
 

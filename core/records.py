@@ -6,6 +6,7 @@ Shares lie in [0, 1]. Change the layout only together with SCHEMA_VERSION.
 from __future__ import annotations
 
 __all__ = [
+    "CODE_DIFF",
     "MASK_EXAMPLE",
     "RECONSTRUCTION",
     "SCHEMA_VERSION",
@@ -27,6 +28,7 @@ __all__ = [
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import BadInputError, FailureKind
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION: Literal[3] = 3
+
+CODE_DIFF = "code.diff"
+"""Beside the record of a trial whose code was not that of its commit: the difference, for `git apply`."""
 
 MASK_EXAMPLE = "mask_example.npz"
 RECONSTRUCTION = "reconstruction.npz"
@@ -224,14 +229,35 @@ def read_record(folder: Path) -> Record | None:
         raise BadInputError(f"{path}: not a record of schema {SCHEMA_VERSION} ({place}: {first['msg']})") from error
 
 
-def write_record(folder: Path, record: Record, predictions: pd.DataFrame | None) -> None:
-    """Write `predictions.parquet` first and `record.json` last, so that a record on disk is a whole one.
+def write_record(folder: Path, record: Record, predictions: pd.DataFrame | None, *, code_diff: bytes = b"") -> Record:
+    """Write `predictions.parquet` and `code.diff` first, `record.json` last: a record on disk is a whole one.
 
-    Columns of `predictions`: utterance, speaker, session, fold, split, label, predicted, `score_<class>`.
+    Columns of `predictions`: utterance, speaker, session, fold, split, label, predicted, `score_<class>`. Returns the
+    record that stands: a complete one stays when another is to say that the trial failed or was pruned, as when a
+    worker that was given up for lost has ended well.
     """
-    if predictions is not None:
-        write_atomically(folder / "predictions.parquet", predictions.to_parquet(index=False))
-    write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".record.lock"):
+        if record.status != "complete" and (earlier := _complete(folder)) is not None:
+            return earlier
+        if predictions is not None:
+            write_atomically(folder / "predictions.parquet", predictions.to_parquet(index=False))
+        if code_diff:
+            write_atomically(folder / CODE_DIFF, code_diff)
+        write_atomically(folder / "record.json", record.model_dump_json(indent=1).encode())
+        if not code_diff:
+            # Of an earlier end of this trial.
+            (folder / CODE_DIFF).unlink(missing_ok=True)
+    return record
+
+
+def _complete(folder: Path) -> Record | None:
+    """The record there if it is a complete one; what cannot be read is none."""
+    try:
+        record = read_record(folder)
+    except BadInputError:
+        return None
+    return record if record is not None and record.status == "complete" else None
 
 
 def read_predictions(folder: Path, *, split: Split) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Artifact", "Claim", "Store", "Workspace", "write_atomically"]
+__all__ = ["Artifact", "Claim", "Recipe", "Store", "Workspace", "write_atomically"]
 
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,22 @@ class Store:
                 shutil.rmtree(out, ignore_errors=True)
                 raise
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What an artifact is made from, known before it is claimed."""
+
+    stage: str
+    settings: Mapping[str, Json]
+    inputs: Sequence[str]
+    modules: tuple[str, ...]
+
+    def key(self, store: Store) -> str:
+        return store.key(self.stage, settings=self.settings, inputs=self.inputs, modules=self.modules)
+
+    def claim(self, store: Store) -> AbstractContextManager[Claim]:
+        return store.claim(self.stage, settings=self.settings, inputs=self.inputs, modules=self.modules)
 
 
 def _description(

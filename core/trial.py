@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["TrialIdentity", "fail_trial", "identify", "run_trial", "trial_steps", "unfinished_record"]
+__all__ = [
+    "TrialIdentity",
+    "Underway",
+    "fail_trial",
+    "identify",
+    "prune_trial",
+    "run_trial",
+    "trial_steps",
+    "unfinished_record",
+]
 
 import math
 from collections.abc import Iterator
@@ -13,14 +22,15 @@ import numpy as np
 
 from core.config import TrialConfig
 from core.corpora.manifest import Manifest
-from core.errors import BadInputError
+from core.errors import BadInputError, FailureKind
 from core.metrics import confusion, macro_f1, ua, wa
 from core.progress import LogMetrics, Progress, discard, silent
-from core.provenance import commit_state, hardware, now, packages
+from core.provenance import code_diff, commit_state, diff_digest, hardware, now, packages
 from core.records import (
     CorpusEntry,
     CostEntry,
     FoldMetrics,
+    InterimEntry,
     MaskEntry,
     MetricsEntry,
     PretrainingEntry,
@@ -31,8 +41,10 @@ from core.records import (
     read_record,
     write_record,
 )
+from core.references import note_references, read_references
 from core.resolve import Corpora, arm_key, resolve, trial_key, twin_of
 from core.store import Workspace
+from core.underway import Underway
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,17 +100,18 @@ def run_trial(
 ) -> Record:  # fmt: skip
     """Run one trial from start to end, or read its record when it is already complete."""
     *_, record = trial_steps(config, workspace, arm=arm, log=log, progress=progress)
-    assert record is not None
+    assert isinstance(record, Record)
     return record
 
 
 def trial_steps(
     config: TrialConfig, workspace: Workspace, *, arm: str | None = None, expected_key: str | None = None,
     log: LogMetrics | None = None, progress: Progress = silent,
-) -> Iterator[Record | None]:  # fmt: skip
-    """Run one trial, yielding None while under way and its record at the end.
+) -> Iterator[Record | Underway]:  # fmt: skip
+    """Run one trial, yielding where it is while under way, once more when all is logged, and its record at the end.
 
-    Closing the iterator stops the trial with a checkpoint; the next call continues from it with the same result.
+    Closing the iterator stops the trial with a checkpoint; the next call continues from it with the same result, and
+    logs and yields what came before it again.
     Raises NonFiniteLossError, and CorpusError, LeakageError or BadInputError for a config the data cannot serve.
     """
     import torch
@@ -107,6 +120,8 @@ def trial_steps(
 
     torch.set_num_threads(config.compute.threads)
     started = now()
+    # Now, not when the trial ends: what is imported is what runs.
+    commit_state()
     corpora = resolve(config, workspace, progress=progress)
     identity = identify(config, corpora, arm=arm)
     if expected_key not in (None, identity.trial_key):
@@ -120,6 +135,8 @@ def trial_steps(
         yield earlier
         return
     shared = ems.prepare(config, corpora, workspace, progress=progress)
+    artifacts = ems.artifacts_of(config, corpora, workspace, shared=shared)
+    note_references(folder, artifacts)
     torch.set_num_threads(config.compute.threads)
     result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
     ems.write_examples(config, shared, result, folder)
@@ -131,28 +148,57 @@ def trial_steps(
             "mask": _mask_entry(config, result),
             "pretraining": _pretraining_entry(result),
             "metrics": measure(predictions, corpora.evaluated.classes),
+            "interim": result.interim,
             "cost": CostEntry(
                 steps=result.steps,
                 frames=result.frames,
                 left_out=result.left_out,
                 device_seconds=round(result.seconds, 3),
+                parameters=result.parameters,
+                flops=result.flops,
             ),
-            "provenance": _provenance(config, started),
+            "artifacts": artifacts,
         }
     )
-    write_record(folder, record, predictions)
-    yield record
+    yield write_record(folder, record, predictions, code_diff=code_diff())
 
 
-def fail_trial(unfinished: Record, workspace: Workspace, *, reason: str) -> Record:
+def fail_trial(unfinished: Record, workspace: Workspace, *, reason: str, kind: FailureKind) -> Record:
     """Write the record of a trial that ended in an error, so that the report can name the reason.
 
-    `unfinished` is what the plan knew of it: failing must need nothing that can fail.
+    `unfinished` is what the plan knew of it: failing must need nothing that can fail. Returns the record that stands: a
+    trial that was complete stays complete.
     """
-    ended = unfinished.provenance.model_copy(update={"ended": now()})
-    record = unfinished.model_copy(update={"reason": reason, "provenance": ended})
-    write_record(workspace.trial(record.trial_key), record, None)
-    return record
+    return _end(unfinished, workspace, {"status": "failed", "reason": reason, "failure": kind})
+
+
+def prune_trial(
+    unfinished: Record, workspace: Workspace, *, reason: str, underway: Underway, interim: tuple[InterimEntry, ...]
+) -> Record:
+    """Write the record of a trial that was stopped early: what it cost and what was seen so far, and no result.
+
+    Returns the record that stands: a trial that was complete stays complete.
+    """
+    cost = CostEntry(
+        steps=underway.step,
+        frames=underway.frames,
+        left_out=0,
+        device_seconds=round(underway.seconds, 3),
+        parameters=underway.parameters,
+        flops=underway.flops,
+    )
+    return _end(
+        unfinished, workspace, {"status": "pruned", "reason": reason, "failure": None, "interim": interim, "cost": cost}
+    )
+
+
+def _end(unfinished: Record, workspace: Workspace, update: dict[str, object]) -> Record:
+    """The record of a trial without result, which names the artifacts that it did finish."""
+    folder = workspace.trial(unfinished.trial_key)
+    made = tuple(name for name in read_references(folder) if (workspace.store.root / name).exists())
+    ended = unfinished.provenance.model_copy(update={"ended": now(), "diff": diff_digest()})
+    record = unfinished.model_copy(update={**update, "artifacts": made, "provenance": ended})
+    return write_record(folder, record, None, code_diff=code_diff())
 
 
 def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
@@ -213,6 +259,7 @@ def _provenance(config: TrialConfig, started: str) -> ProvenanceEntry:
     return ProvenanceEntry(
         commit=commit,
         dirty=dirty,
+        diff=diff_digest(),
         packages=packages(),
         hardware=hardware(config.compute.device),
         started=started,

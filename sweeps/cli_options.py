@@ -12,6 +12,7 @@ __all__ = [
     "intensity_options",
     "json_option",
     "label_options",
+    "override_option",
     "workspace_option",
 ]
 
@@ -28,6 +29,13 @@ CORPORA = ("demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast
 LABEL_SETS = ("merged-4", "plain-4", "excited-5", "frustrated-5", "all", "dimensions")
 SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def override_option(command: Command) -> Command:
+    return click.option(
+        "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
+        help="Change a setting, e.g. -o preset=small; an axis with -o axes.KEY=[…].",
+    )(command)  # fmt: skip
 
 
 def workspace_option(command: Command) -> Command:

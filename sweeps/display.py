@@ -5,12 +5,16 @@ from __future__ import annotations
 __all__ = ["Display", "SweepCount"]
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from sweeps.eta import duration_text
 
 PLAIN_INTERVAL_S = 5.0
 
@@ -24,6 +28,29 @@ class SweepCount:
     running: int
     total: int
     work: float
+    pruned: int = 0
+    eta: float | None = None
+    """Seconds until the last one ends; None while that cannot be said."""
+
+    @property
+    def ended(self) -> bool:
+        return self.complete + self.failed + self.pruned >= self.total
+
+    def __str__(self) -> str:
+        words = [f"{self.complete}/{self.total} complete", f"{self.running} running", f"{self.failed} failed"]
+        if self.pruned:
+            words.append(f"{self.pruned} pruned")
+        return ", ".join(words)
+
+
+class _Remaining(TimeRemainingColumn):
+    """Rich's own guess from the speed of a bar, but for the sweep, whose trials say better."""
+
+    def render(self, task: Task) -> Text:
+        if "eta" not in task.fields:
+            return super().render(task)
+        eta = task.fields["eta"]
+        return Text("-:--" if eta is None else duration_text(eta), style="progress.remaining")
 
 
 class Display:
@@ -34,7 +61,7 @@ class Display:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
-        self._sweep_started = 0.0
+        self._over: frozenset[str] = frozenset()
 
     @contextmanager
     def live(self) -> Iterator[Display]:
@@ -43,42 +70,39 @@ class Display:
             yield self
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as self._bars:
+        with Progress(*columns, TimeElapsedColumn(), _Remaining(), console=self.console) as self._bars:
             yield self
         self._bars, self._tasks = None, {}
 
     def progress(self, what: str, done: int, total: int) -> None:
         """`core.progress.Progress`: one bar per activity; piped, one line per 5 seconds and one at the end."""
-        self._show(what, done, total, note=f"{done}/{total}", line=f"{what}: {done}/{total}", last=done >= total)
+        note = f"{done}/{total}"
+        self._show(what, done, total, fields={"note": note}, line=f"{what}: {note}", last=done >= total)
 
     def say(self, line: str) -> None:
         """One line above the bars."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def sweep(self, count: SweepCount) -> None:
-        """The sweep's own line: complete, running, failed, ETA."""
-        self._sweep_started = self._sweep_started or time.monotonic()
-        note = f"{count.complete}/{count.total} complete, {count.running} running, {count.failed} failed"
-        finished = count.complete + count.failed >= count.total
-        line = f"sweep: {note}{'' if finished else self._eta(count)}"
-        self._show("sweep", count.work, count.total, note=note, line=line, last=finished)
+        """The sweep's own line: complete, running, failed, pruned, ETA."""
+        eta = "unknown yet" if count.eta is None else duration_text(count.eta)
+        line = f"sweep: {count}{'' if count.ended else f', ETA {eta}'}"
+        fields = {"note": str(count), "eta": count.eta}
+        self._show("sweep", count.work, count.total, fields=fields, line=line, last=count.ended)
 
-    def _eta(self, count: SweepCount) -> str:
-        elapsed = time.monotonic() - self._sweep_started
-        if count.work < 0.5:
-            return ", ETA unknown yet"
-        left = elapsed / count.work * (count.total - count.work)
-        return f", ETA {int(left // 60)}:{int(left % 60):02d}"
-
-    def _show(self, what: str, done: float, total: float, *, note: str, line: str, last: bool) -> None:
+    def _show(
+        self, what: str, done: float, total: float, *, fields: Mapping[str, Any], line: str, last: bool
+    ) -> None:
         if self._bars is not None:
             if what not in self._tasks:
-                self._tasks[what] = self._bars.add_task(what, total=total, note=note)
-            self._bars.update(self._tasks[what], completed=done, total=total, note=note)
+                self._tasks[what] = self._bars.add_task(what, total=total, **fields)
+            self._bars.update(self._tasks[what], completed=done, total=total, **fields)
+            return
+        if last and what in self._over:
             return
         now = time.monotonic()
         if last or now - self._said.get(what, -PLAIN_INTERVAL_S) >= PLAIN_INTERVAL_S:
-            if last and self._said.get(what) == float("inf"):
-                return
-            self._said[what] = float("inf") if last else now
+            self._said[what] = now
             self.say(line)
+        # A sweep that grows, or an activity that comes again, has a second end.
+        self._over = self._over | {what} if last else self._over - {what}

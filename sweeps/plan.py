@@ -74,11 +74,11 @@ class Plan:
     contrasts: tuple[PlannedContrast, ...] = ()
 
     def open_trials(self, workspace: Workspace) -> tuple[PlannedTrial, ...]:
-        """The trials that have no complete record yet."""
+        """The trials that have not ended: without a record, or stopped early by a rule the sweep no longer has."""
 
         def is_open(trial: PlannedTrial) -> bool:
             record = read_record(workspace.trial(trial.trial_key))
-            return record is None or record.status != "complete"
+            return record is None or (record.status == "pruned" and self.definition.stop is None)
 
         return tuple(filter(is_open, self.trials))
 

@@ -1,67 +1,44 @@
-"""Execute a plan: shared stages first, then every open trial through Ray Tune."""
+"""Execute a sweep: shared stages first, then the trials of its source through Ray Tune, until it ends or is ended."""
 
 from __future__ import annotations
 
-__all__ = ["LaunchResult", "Resources", "launch"]
+__all__ = ["LaunchResult", "count", "launch", "registrations"]
 
 import json
-import logging
-import os
-import signal
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
-from core.errors import BadInputError
-from core.progress import Progress
-from core.records import Record, read_record
+from core.config import UpstreamName
+from core.records import read_record
 from core.resolve import resolve
 from core.store import Workspace
 from core.systems import ems
-from core.trial import fail_trial
+from sweeps.cluster import connected, slots
 from sweeps.display import Display
+from sweeps.driver import Driver
+from sweeps.ending import Ending
+from sweeps.heartbeat import Heartbeat
+from sweeps.launching import Launching
 from sweeps.plan import Plan, PlannedTrial
-from sweeps.tracking.filling import finish, register, uploader_for
-from sweeps.tracking.journal import Journal, SweepState
+from sweeps.sources import TrialSource
+from sweeps.tracking.entries import Registration, SweepState
+from sweeps.tracking.experiment import tracking_uri
+from sweeps.tracking.filling import registration
+from sweeps.tracking.tracker import Tracker
 
-RAY_SETTINGS = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-"""Ray's own tables, result files and warnings off: the display, the journal and the store take their place."""
-WORKER_RETRIES = 2
-"""How often a trial whose worker was lost starts again from its checkpoint."""
-
-REACH_PATIENCE_S = 10.0
-"""How long a Ray address may take to accept a connection."""
 UPLOAD_PATIENCE_S = 60.0
 """How long a finished sweep waits for MLflow; what is left stays in the journal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one trial gets, and where."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    address: str | None = None
-    """A running Ray cluster; None starts a local one."""
-
-    def compute_settings(self) -> dict[str, Any]:
-        """The trial settings these resources fix: both can change a result's last digits."""
-        return {"compute.device": "cuda" if self.gpus else "cpu", "compute.threads": max(1, int(self.cpus))}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchResult:
     """How many trials of the plan ended how."""
 
+    total: int
     complete: int
+    pruned: int
     failed: Mapping[str, str]
     """Trial key → reason."""
     open: int
@@ -73,179 +50,149 @@ class LaunchResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all complete, 1 none complete, 3 some failed, 4 interrupted and resumable."""
+        """0 all complete or stopped early, 1 none complete, 3 some failed, 4 interrupted and resumable."""
         if self.open:
             return 4
         if not self.failed:
             return 0
         return 3 if self.complete else 1
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "complete": self.complete, "pruned": self.pruned, "failed": dict(self.failed), "open": self.open,
+        }  # fmt: skip
 
-def launch(plan: Plan, workspace: Workspace, resources: Resources, *, display: Display) -> LaunchResult:
-    """Run the plan's open trials and return how all of them ended; Ctrl-C leaves a checkpoint of the running ones.
+    def as_text(self) -> str:
+        pruned = f"{self.pruned} stopped early, " if self.pruned else ""
+        return f"{self.complete} of {self.total} trials complete, {pruned}{len(self.failed)} failed, {self.open} open"
 
-    The journal and the plan lie in `sweeps/<name>/`; Ray's own state in `sweeps/<name>/ray/`. Raises BadInputError when
-    Ray cannot be reached or cannot ever give a trial its resources.
+
+def launch(launching: Launching, workspace: Workspace, *, display: Display) -> LaunchResult:
+    """Run what is open of a sweep and return how all of its trials ended.
+
+    The sweep's folder gets how it was launched, its plan, journal, signs of life, and Ray's own state. Where memory is
+    short the trials of that upstream are run anew with half the micro-batch, all of them: pairs stay alike. Raises
+    BadInputError when the sweep is being run already, and when Ray cannot be reached or cannot ever give a trial its
+    resources.
     """
-    open_trials = plan.open_trials(workspace)
-    with _cluster(resources) if open_trials else nullcontext():
-        return _execute(plan, open_trials, workspace, resources, display=display)
+    name, resources = launching.definition.name, launching.resources
+    with ExitStack() as stack:
+        if resources.address:
+            stack.enter_context(connected(resources))
+        heartbeat = stack.enter_context(Driver(name, workspace, slots=slots(resources)))
+        while True:
+            ending = Ending(heartbeat, display)
+            with ending.on_signals():
+                result = _Leg(launching, workspace, heartbeat=heartbeat, ending=ending, display=display).run()
+            if ending.short_of_memory is None:
+                return result
+            launching = _with_less_memory(launching, ending.short_of_memory, display)
 
 
-def _execute(
-    plan: Plan, open_trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *, display: Display
-) -> LaunchResult:
-    for trial in open_trials:
-        # What failed before is tried again; should that be interrupted, it is open, not failed.
-        (workspace.trial(trial.trial_key) / "record.json").unlink(missing_ok=True)
-    plan.write(workspace)
-    journal = Journal(workspace.sweep(plan.definition.name) / "journal.db")
+def _with_less_memory(launching: Launching, short: tuple[UpstreamName, int], display: Display) -> Launching:
+    upstream, size = short
+    display.say(f"out of memory with {size} utterances per forward pass of {upstream}: all its trials take {size // 2}")
+    return replace(launching, micro_batch=launching.micro_batch | {upstream: size // 2})
+
+
+class _Leg:
+    """One go of a sweep, until it is through or ended."""
+
+    def __init__(
+        self, launching: Launching, workspace: Workspace, *, heartbeat: Heartbeat, ending: Ending, display: Display
+    ) -> None:
+        self._launching, self._workspace = launching, workspace
+        self._heartbeat, self._ending, self._display = heartbeat, ending, display
+
+    def run(self) -> LaunchResult:
+        name = self._launching.definition.name
+        self._launching.write(self._workspace)
+        source: TrialSource | None = None
+        tracker = None
+        with ExitStack() as stack:
+            try:
+                planner = self._launching.planner(self._workspace, progress=self._progress)
+                source = self._launching.source(planner, self._workspace)
+                while not (open_trials := source.plan.open_trials(self._workspace)) and source.advance():
+                    pass
+                if open_trials:
+                    self._prepare(open_trials)
+                    if not self._launching.resources.address:
+                        stack.enter_context(connected(self._launching.resources))
+                self._ending.preparing = False
+                source.plan.write(self._workspace)
+                self._heartbeat.planned(source.plan)
+                tracker = self._tracker(name, with_ray=bool(open_trials))
+                tracker.register(registrations(source.plan, self._workspace))
+                tracker.keep_only([trial.trial_key for trial in source.plan.trials])
+                if open_trials:
+                    self._run_tune(source, tracker)
+            except KeyboardInterrupt:
+                self._display.say("interrupted")
+            finally:
+                plan = source.plan if source else Plan(definition=self._launching.definition, trials=())
+                result = count(plan, self._workspace)
+                if tracker is not None:
+                    self._stop(tracker, result)
+        return result
+
+    def _tracker(self, name: str, *, with_ray: bool) -> Any:
+        if with_ray:
+            from sweeps.tracking.actor import start_tracker
+
+            return start_tracker(name, self._workspace)
+        return Tracker(name, self._workspace.root, uri=tracking_uri(self._workspace.root))
+
+    def _stop(self, tracker: Any, result: LaunchResult) -> None:
+        standing = tracker.stop(result.state, timeout=UPLOAD_PATIENCE_S)
+        if not standing.backlog.empty:
+            name = self._launching.definition.name
+            self._display.say(f"MLflow has not got everything ({standing.trouble}); later: sweep sync {name}")
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        self._display.progress(what, done, total)
+        self._heartbeat.progress(what, done, total)
+
+    def _prepare(self, trials: tuple[PlannedTrial, ...]) -> None:
+        """Make what trials share here, with a progress bar, before any of them waits for it on a worker."""
+        seen: set[str] = set()
+        for trial in trials:
+            config = trial.config
+            parts = (config.corpus, config.features, config.intensity, config.pretraining_audio)
+            key = json.dumps([part.model_dump(mode="json") for part in parts])
+            if key not in seen:
+                seen.add(key)
+                corpora = resolve(config, self._workspace, progress=self._progress)
+                ems.prepare(config, corpora, self._workspace, progress=self._progress)
+
+    def _run_tune(self, source: TrialSource, tracker: Any) -> None:
+        from sweeps.tuning import tune_trials
+
+        tune_trials(
+            source, self._workspace, self._launching.resources, tracker=tracker, heartbeat=self._heartbeat,
+            ending=self._ending, display=self._display,
+        )  # fmt: skip
+
+
+def count(plan: Plan, workspace: Workspace) -> LaunchResult:
+    """How the trials of a plan stand, by their records."""
+    still_open = plan.open_trials(workspace)
+    records = [read_record(workspace.trial(trial.trial_key)) for trial in plan.trials]
+    ended = [record for record in records if record is not None]
+    return LaunchResult(
+        total=len(plan.trials),
+        complete=sum(record.status == "complete" for record in ended),
+        pruned=sum(record.status == "pruned" for record in ended),
+        failed={record.trial_key: record.reason or "" for record in ended if record.status == "failed"},
+        open=len(still_open),
+    )
+
+
+def registrations(plan: Plan, workspace: Workspace) -> list[Registration]:
+    """What the tracker is to know of a plan's trials."""
     by_arm = {trial.arm_key: trial for trial in plan.trials}
-    for trial in plan.trials:
-        register(journal, trial, twin=by_arm.get(trial.twin_key or ""))
-    uploader = uploader_for(plan.definition.name, workspace)
-    uploader.start()
-    try:
-        if open_trials:
-            with _ending_by_signal():
-                _prepare(open_trials, workspace, progress=display.progress)
-                _run_tune(plan, open_trials, workspace, resources, journal=journal, display=display)
-    except KeyboardInterrupt:
-        display.say("interrupted")
-    finally:
-        result = _settle(plan, workspace, journal)
-        journal.close()
-        backlog = uploader.stop(UPLOAD_PATIENCE_S, state=result.state)
-        if not backlog.empty:
-            display.say(f"MLflow has not got everything ({uploader.trouble}); later: sweep sync {plan.definition.name}")
-    return result
-
-
-def _prepare(trials: tuple[PlannedTrial, ...], workspace: Workspace, *, progress: Progress) -> None:
-    """Make what trials share here, with a progress bar, before any of them waits for it on a worker."""
-    seen: set[str] = set()
-    for trial in trials:
-        config = trial.config
-        parts = (config.corpus, config.features, config.intensity, config.pretraining_audio)
-        key = json.dumps([part.model_dump(mode="json") for part in parts])
-        if key not in seen:
-            seen.add(key)
-            ems.prepare(config, resolve(config, workspace, progress=progress), workspace, progress=progress)
-
-
-def _run_tune(
-    plan: Plan, trials: tuple[PlannedTrial, ...], workspace: Workspace, resources: Resources, *,
-    journal: Journal, display: Display,
-) -> None:  # fmt: skip
-    from ray import tune
-
-    from sweeps.trainable import TrialTrainable
-    from sweeps.tune_callback import SweepCallback
-
-    tasks = [tune_task(trial, workspace, journal.path) for trial in trials]
-    callback = SweepCallback(plan, trials, workspace, journal=journal, display=display)
-    tuner = tune.Tuner(
-        tune.with_resources(TrialTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        param_space={"trial": tune.grid_search(tasks)},
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            trial_name_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
-            trial_dirname_creator=lambda trial: json.loads(trial.config["trial"])["trial_key"],
-        ),
-        run_config=tune.RunConfig(
-            name="ray",
-            storage_path=str(workspace.sweep(plan.definition.name)),
-            verbose=0,
-            callbacks=[callback],
-            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-    for outcome in tuner.fit():
-        if outcome.error is not None:
-            _record_error(json.loads(outcome.config["trial"]), outcome.error, workspace)
-
-
-def tune_task(trial: PlannedTrial, workspace: Workspace, journal: Path) -> str:
-    """What a `TrialTrainable` needs to know, as JSON."""
-    return json.dumps(
-        {
-            "trial_key": trial.trial_key,
-            "arm": trial.arm,
-            "config": trial.config.model_dump_json(),
-            "unfinished": trial.unfinished.model_dump_json(),
-            "workspace": str(workspace.root),
-            "journal": str(journal),
-        }
-    )
-
-
-@contextmanager
-def _cluster(resources: Resources) -> Iterator[None]:
-    """Connected to Ray for the length of the block; refuses what no node can give before any work is done."""
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    if resources.address:
-        _check_reachable(resources.address)
-    import ray
-
-    where = {"address": resources.address} if resources.address else {"address": "local", "include_dashboard": False}
-    try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise BadInputError(f"--address {resources.address}: no Ray cluster there ({error})") from error
-    try:
-        for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
-            most = max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-            if wanted > most:
-                raise BadInputError(f"--{name.lower()}s-per-trial {wanted:g}: the largest node has {most:g}")
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries an address where nothing answers for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=REACH_PATIENCE_S).close()
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"--address {address}: nothing answers there ({error})") from error
-
-
-@contextmanager
-def _ending_by_signal() -> Iterator[None]:
-    """SIGTERM (a batch system, a stopped container) ends the sweep as Ctrl-C does: with checkpoints, resumable.
-
-    SIGINT is set too: a command that a script starts in the background finds it ignored.
-    """
-    previous = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)),
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _record_error(task: dict[str, Any], error: BaseException, workspace: Workspace) -> None:
-    cause = getattr(error, "cause", None) or error
-    lines = str(cause).strip().splitlines()
-    reason = f"{type(cause).__name__}: {lines[-1].strip() if lines else ''}"
-    fail_trial(Record.model_validate_json(task["unfinished"]), workspace, reason=reason)
-
-
-def _settle(plan: Plan, workspace: Workspace, journal: Journal) -> LaunchResult:
-    """Count records, and tell the journal how each trial ended."""
-    records = {trial.trial_key: read_record(workspace.trial(trial.trial_key)) for trial in plan.trials}
-    known = {entry.trial_key: entry.state for entry in journal.trials()}
-    for key, record in records.items():
-        if record is not None and known.get(key) != record.status:
-            finish(journal, workspace, record)
-    complete = sum(record is not None and record.status == "complete" for record in records.values())
-    failed = {key: record.reason or "" for key, record in records.items() if record and record.status == "failed"}
-    return LaunchResult(complete=complete, failed=failed, open=len(records) - complete - len(failed))
+    to_run = {trial.trial_key for trial in plan.open_trials(workspace)}
+    return [
+        registration(trial, twin=by_arm.get(trial.twin_key or ""), to_run=trial.trial_key in to_run)
+        for trial in plan.trials
+    ]

@@ -44,6 +44,8 @@ TRIAL_TAG = "emsweep.trial_key"
 SWEEP_TAG = "emsweep.sweep"
 
 _RUNS_PER_PAGE = 1000
+_LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000
+"""MLflow's limits in characters. Creating a run does not look at them, and on PostgreSQL fails beyond them."""
 _HTTP_SECONDS = 10
 _SERVERS = ("http", "https", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -191,7 +193,9 @@ class Experiment:
         """A new run, RUNNING. Its tags are there from the first moment on, so it is found even if we die now."""
         with reported(f"creating run {name!r}"):
             # Params in a second call: MLflow takes the same params again, so the caller may repeat `describe`.
-            run = self._client.create_run(self.experiment_id, start_time=began_ms, tags=dict(tags), run_name=name)
+            run = self._client.create_run(
+                self.experiment_id, start_time=began_ms, tags=_cut(tags, _LONGEST_TAG), run_name=name[:_LONGEST_NAME]
+            )
             run_id = str(run.info.run_id)
         self.describe(run_id, params=params, tags={})
         return run_id
@@ -203,8 +207,8 @@ class Experiment:
         with reported(f"describing run {run_id}"):
             self._client.log_batch(
                 run_id,
-                params=[Param(key, value) for key, value in params.items()],
-                tags=[RunTag(key, value) for key, value in tags.items()],
+                params=[Param(key, value) for key, value in _cut(params, _LONGEST_PARAM).items()],
+                tags=[RunTag(key, value) for key, value in _cut(tags, _LONGEST_TAG).items()],
                 synchronous=True,
             )
 
@@ -232,8 +236,9 @@ class Experiment:
                 self._client.set_terminated(run_id, status=status, end_time=ended_ms)
 
     def delete(self, run_id: str) -> None:
-        """Move a run to MLflow's bin."""
+        """Move a run to MLflow's bin, ended: there too none shall seem to be running."""
         with reported(f"deleting run {run_id}"):
+            self._client.set_terminated(run_id, status="KILLED")
             self._client.delete_run(run_id)
 
     def _search(self, wanted: str) -> tuple[FoundRun, ...]:
@@ -253,6 +258,10 @@ class Experiment:
                 found += [entry for run in page if (entry := _found(run)) is not None]
                 token = page.token or ""
         return tuple(found)
+
+
+def _cut(values: Mapping[str, str], longest: int) -> dict[str, str]:
+    return {key: value if len(value) <= longest else f"{value[: longest - 2]} …" for key, value in values.items()}
 
 
 def _found(run: Any) -> FoundRun | None:

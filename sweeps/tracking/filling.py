@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-__all__ = ["finish", "flat", "register", "uploader_for"]
+__all__ = ["finish", "flat", "journal_path", "registration", "settle", "sync", "uploader_for"]
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.errors import BadInputError
 from core.provenance import commit_state
-from core.records import Record
+from core.records import Record, read_record
 from core.store import Workspace
 from sweeps.plan import PlannedTrial
+from sweeps.tracking.drawer import Drawer, draw_due
+from sweeps.tracking.entries import Registration
 from sweeps.tracking.experiment import tracking_uri
 from sweeps.tracking.journal import Journal
-from sweeps.tracking.pictures import draw_trial_pictures
+from sweeps.tracking.outbox import Backlog
 from sweeps.tracking.uploader import Uploader
 
+_logger = logging.getLogger(__name__)
 
-def register(journal: Journal, trial: PlannedTrial, *, twin: PlannedTrial | None) -> None:
-    """The trial is part of the sweep: its settings and keys are known before it takes a step."""
+
+def registration(trial: PlannedTrial, *, twin: PlannedTrial | None, to_run: bool) -> Registration:
+    """What the journal is told of a planned trial; `to_run`: it is to be run (again), whatever it ended as before."""
     tags = {
         "arm": trial.arm,
         "arm_key": trial.arm_key,
@@ -31,11 +36,12 @@ def register(journal: Journal, trial: PlannedTrial, *, twin: PlannedTrial | None
         "corpus": str(trial.settings["corpus"]),
         "commit": commit_state()[0],
     }
-    journal.register_trial(
-        trial.trial_key,
+    return Registration(
+        trial_key=trial.trial_key,
         name=f"{trial.arm} seed {trial.seed}",
         params=flat(trial.settings),
         tags=tags,
+        to_run=to_run,
     )
 
 
@@ -52,8 +58,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
-    """Tell the journal that a trial has ended, its per-fold validation metrics and the files it left."""
+    """Tell the journal that a trial has ended, its per-fold validation metrics and the files it left.
+
+    The pictures of a complete one are due then; somebody else draws them.
+    """
     folder = workspace.trial(record.trial_key)
+    for look in record.interim:
+        journal.log(record.trial_key, {"interim/ua": look.mean}, step=look.step)
     if record.metrics is not None and record.cost is not None:
         # The test part stays sealed for the report: a dashboard is where people pick.
         values = {f"validation/{name}": value for name, value in record.metrics.mean["validation"].items()}
@@ -70,27 +81,68 @@ def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
             losses |= {f"loss_q{place}": loss for place, loss in quartiles}
             values = {f"held_out/{name}": loss for name, loss in losses.items()}
             journal.log(record.trial_key, values, step=record.cost.steps)
-    artifacts: tuple[Path, ...] = (folder / "record.json",)
-    if record.status == "complete":
-        artifacts += (folder / "predictions.parquet", *draw_trial_pictures(folder, folder))
-    journal.finish(record.trial_key, status=record.status, reason=record.reason, artifacts=artifacts)
+    complete = record.status == "complete"
+    files = ("record.json", "predictions.parquet") if complete else ("record.json",)
+    journal.finish(
+        record.trial_key, status=record.status, reason=record.reason,
+        artifacts=tuple(folder / name for name in files), pictures=complete,
+    )  # fmt: skip
 
 
-def uploader_for(name: str, workspace: Workspace) -> Uploader:
-    """The uploader of a launched sweep. Raises BadInputError when the workspace has no such sweep."""
+def settle(journal: Journal, workspace: Workspace) -> None:
+    """Finish every open trial that has a record: whoever should have told the journal was killed before."""
+    for trial in journal.trials():
+        if trial.state != "open":
+            continue
+        try:
+            if (record := read_record(workspace.trial(trial.trial_key))) is not None:
+                finish(journal, workspace, record)
+        except BadInputError as error:
+            _logger.warning("%s", error)
+
+
+def journal_path(name: str, workspace: Workspace) -> Path:
+    """Where the journal of a launched sweep is. Raises BadInputError when the workspace has no such sweep."""
     folder = workspace.sweep(name)
-    plan = folder / "plan.json"
-    if not plan.exists():
+    if not (folder / "plan.json").exists():
         known = sorted(path.parent.name for path in workspace.root.glob("sweeps/*/plan.json"))
         raise BadInputError(f"sweep {name!r}: not launched in {workspace.root} (there: {', '.join(known) or 'none'})")
-    definition = json.loads(plan.read_text())["definition"]
+    return folder / "journal.db"
+
+
+def uploader_for(name: str, workspace: Workspace, *, uri: str | None = None) -> Uploader:
+    """The uploader of a launched sweep to the MLflow at `uri`, else the workspace's own.
+
+    Raises BadInputError when the workspace has no such sweep.
+    """
+    path = journal_path(name, workspace)
+    definition = json.loads((path.parent / "plan.json").read_text())["definition"]
     commit, dirty = commit_state()
     return Uploader(
-        folder / "journal.db",
-        tracking_uri=tracking_uri(workspace.root),
+        path,
+        tracking_uri=uri or tracking_uri(workspace.root),
         sweep=name,
         artifact_root=workspace.root / "mlartifacts",
         # As a tag: MLflow refuses changed params, and a definition may be edited.
         parent_tags={"commit": commit, "dirty": str(dirty).lower(), "definition": json.dumps(definition)},
         parent_params={},
     )
+
+
+def sync(name: str, workspace: Workspace, *, timeout: float) -> Backlog:
+    """Finish by hand what a sweep left behind when its driver is gone: settle, draw, upload; returns what is unsent.
+
+    Raises BadInputError while the sweep is being run, TrackingError when MLflow does not answer.
+    """
+    uploader = uploader_for(name, workspace)
+    journal, drawer = Journal(journal_path(name, workspace)), Drawer()
+
+    def catch_up() -> None:
+        settle(journal, workspace)
+        draw_due(journal, workspace, drawer, until=lambda: False)
+
+    try:
+        return uploader.drain(timeout=timeout, before=catch_up)
+    finally:
+        drawer.close()
+        journal.close()

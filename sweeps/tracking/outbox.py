@@ -18,11 +18,13 @@ from sweeps.tracking.journal import VERSION, Journal, number, stored_path
 SWEEP = "sweep"
 """Stands for the sweep's own (parent) run where a trial key is asked for."""
 
-_OPEN = "(SELECT count(*) FROM trials WHERE state = 'open')"
+_OPEN = "(SELECT count(*) FROM trials WHERE state = 'open' AND in_plan)"
 _STATUS_UNSENT = f"(began_ms IS NOT NULL AND sent_version IS NOT {VERSION})"
 _SWEEP_VERSION = (
     "(SELECT state || (SELECT ' ' || coalesce(group_concat(n, ' '), '') FROM"
-    " (SELECT state || count(*) AS n FROM trials GROUP BY state ORDER BY state)) FROM sweep)"
+    " (SELECT shown || count(*) AS n FROM"
+    "  (SELECT CASE in_plan WHEN 1 THEN state ELSE 'removed' END AS shown FROM trials) GROUP BY shown ORDER BY shown))"
+    " FROM sweep)"
 )
 _ARTIFACT_UNSENT = (
     "NOT EXISTS (SELECT 1 FROM uploaded_artifacts u WHERE u.destination = ?1 AND u.trial_key = artifacts.trial_key"
@@ -58,12 +60,14 @@ class Backlog:
     """Runs that are missing there or show an old status, the sweep's own included."""
     metrics: int
     artifacts: int
+    pictures: int
+    """Trials whose pictures are still to be drawn."""
     conflicts: int
     """Values refused by the journal because a repeated step came with another one (an error of resuming)."""
 
     @property
     def empty(self) -> bool:
-        return not (self.runs or self.metrics or self.artifacts)
+        return not (self.runs or self.metrics or self.artifacts or self.pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +85,10 @@ class Outbox:
             f" + (NOT EXISTS (SELECT 1 FROM shown WHERE trial_key = '{SWEEP}' AND sent_version IS {_SWEEP_VERSION})),"
             " (SELECT count(*) FROM metrics LEFT JOIN shown USING (trial_key) WHERE id > coalesce(sent_to, 0)),"
             f" (SELECT count(*) FROM artifacts WHERE {_ARTIFACT_UNSENT}),"
-            " (SELECT count(*) FROM conflicts)",
+            " (SELECT count(*) FROM trials WHERE pictures = 'due'), (SELECT count(*) FROM conflicts)",
             (self.destination,),
         )[0]
-        names = ("trials_open", "runs", "metrics", "artifacts", "conflicts")
+        names = ("trials_open", "runs", "metrics", "artifacts", "pictures", "conflicts")
         return Backlog(**dict(zip(names, counts, strict=True)))
 
     def waiting(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,15 +20,14 @@ from core.errors import BadInputError
 from sweeps.tracking.experiment import (
     METRICS_PER_CALL,
     SWEEP_TAG,
-    TRIAL_TAG,
     Experiment,
     FoundRun,
-    RunStatus,
     TrackingError,
     destination_name,
 )
 from sweeps.tracking.journal import Journal, JournalError, SweepState, TrialEntry
 from sweeps.tracking.outbox import SWEEP, Backlog, Outbox
+from sweeps.tracking.shown import SWEEP_STATUS, parent_counts, trial_status, trial_tags
 
 _logger = logging.getLogger(__name__)
 
@@ -36,13 +35,14 @@ _PAUSE_SECONDS = 2.0
 """Between two passes while all is well."""
 _LONGEST_PAUSE_SECONDS = 60.0
 """Between two tries of an MLflow that is down; the pause doubles up to this."""
-_TRIAL_STATUS: Mapping[str, RunStatus] = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
-_SWEEP_STATUS: Mapping[SweepState, RunStatus] = {
-    "open": "RUNNING",
-    "complete": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "SCHEDULED",
-}
+_REFUSED_PAUSE_SECONDS = 60.0
+"""Before a run that MLflow refused to change (somebody deleted it) is tried again."""
+_TURN_SECONDS = 10.0
+"""How long `drain` waits for its turn: what a killed driver has started takes seconds to end."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class Uploader:
@@ -70,6 +70,8 @@ class Uploader:
         self._parent = (dict(parent_params), dict(parent_tags))
         self._experiment: Experiment | None = None
         self._checked = False
+        self._parent_described = False
+        self._refused: dict[str, float] = {}
         # thread_local=False: the thread and a caller of sync_once in the same process hold it together.
         self._turn = FileLock(journal_path.with_name(f".{journal_path.name}.uploader"), timeout=0, thread_local=False)
         self._pass = threading.Lock()
@@ -95,16 +97,18 @@ class Uploader:
             raise BadInputError(f"{self._journal.path}: another process is uploading this journal now") from error
         return self.backlog()
 
-    def drain(self, *, timeout: float) -> Backlog:
+    def drain(self, *, timeout: float, before: Callable[[], None] = _nothing) -> Backlog:
         """Upload all that a sweep left behind when its driver is gone; returns what could not be sent in time.
 
-        A sweep still open is set to interrupted: its driver would hold the turn. Raises as `sync_once`.
+        A sweep still open is set to interrupted: its driver would hold the turn. `before` is called with the turn held,
+        to bring the journal up to date. Raises as `sync_once`.
         """
         self._deadline = time.monotonic() + timeout
         try:
-            with self._turn:
+            with self._turn.acquire(timeout=min(timeout, _TURN_SECONDS)):
                 if self._journal.sweep_state() == "open":
                     self._journal.set_sweep("interrupted")
+                before()
                 return self.sync_once()
         except Timeout as error:
             raise BadInputError(f"{self._journal.path}: its sweep is being run or uploaded now") from error
@@ -114,17 +118,25 @@ class Uploader:
         self._journal.set_sweep("open")
         self._stopping.clear()
         self._deadline = float("inf")
-        self._thread = threading.Thread(target=self._run, name=f"uploader of {self._sweep}", daemon=True)
-        self._thread.start()
+        self._begin()
 
     def stop(self, timeout: float, *, state: SweepState = "interrupted") -> Backlog:
-        """The sweep has ended as `state`: one last pass, at most `timeout` seconds. Returns what is unsent then."""
+        """The sweep has ended as `state`: one last pass, at most `timeout` seconds. Returns what is unsent then.
+
+        Also without a `start` before it.
+        """
         self._journal.set_sweep(state)
         self._deadline = time.monotonic() + timeout
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        if self._thread is None:
+            self._begin()
+        assert self._thread is not None
+        self._thread.join(timeout)
         return self.backlog()
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"uploader of {self._sweep}", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         pause = _PAUSE_SECONDS
@@ -133,6 +145,7 @@ class Uploader:
                 pause = _PAUSE_SECONDS if self._try_pass() else min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 self._stopping.wait(pause)
             self._checked = False
+            self._refused.clear()
             self._try_pass()
         finally:
             if (defect := sys.exc_info()[1]) is not None:
@@ -147,10 +160,11 @@ class Uploader:
             if self.trouble is None:
                 _logger.warning("%s; everything is kept in %s", error, self._journal.path)
             self.trouble = str(error)
-            return False
-        if self.trouble is not None:
+            # One refused run must not slow down the others.
+            return isinstance(error, TrackingError) and error.refused
+        if self.trouble is not None and not self._refused:
             _logger.warning("MLflow answers again")
-        self.trouble = None
+            self.trouble = None
         return True
 
     def _one_pass(self) -> None:
@@ -167,7 +181,10 @@ class Uploader:
                 raise
 
     def _check_runs(self, experiment: Experiment) -> None:
-        """Forget runs that MLflow no longer has; delete the second of two runs of one trial."""
+        """Forget runs that MLflow no longer has; delete the second of two runs of one trial.
+
+        A run that somebody deleted by hand stays the trial's, unless there is another one.
+        """
         remembered = self._outbox.runs()
         found: dict[str, list[FoundRun]] = {}
         for run in experiment.runs():
@@ -178,13 +195,15 @@ class Uploader:
         for trial_key, runs in found.items():
             alive = sorted(run.run_id for run in runs if not run.deleted)
             known = remembered.get(trial_key, ("", None))[0]
+            if alive and known and known not in alive:
+                self._outbox.forget(trial_key)
             for run_id in alive:
                 if run_id != (known if known in alive else alive[0]):
                     experiment.delete(run_id)
         self._checked = True
 
     def _send_all(self, experiment: Experiment) -> None:
-        waiting = self._outbox.waiting()
+        waiting = self._outbox.waiting() - {key for key, until in self._refused.items() if time.monotonic() < until}
         refusal: TrackingError | None = None
         parent = self._outbox.run(SWEEP)
         parent_id = parent[0] if parent else self._create_parent(experiment)
@@ -192,11 +211,13 @@ class Uploader:
             if trial.trial_key in waiting and time.monotonic() < self._deadline:
                 try:
                     self._send_trial(experiment, trial, parent_id)
+                    self._refused.pop(trial.trial_key, None)
                 except TrackingError as error:
                     # One run that MLflow refuses must not hold up the others.
                     if not error.refused:
                         raise
                     refusal = error
+                    self._refused[trial.trial_key] = time.monotonic() + _REFUSED_PAUSE_SECONDS
         if SWEEP in waiting and time.monotonic() < self._deadline:
             self._send_parent(experiment, parent_id)
         if refusal is not None:
@@ -214,18 +235,19 @@ class Uploader:
             experiment.add_artifact(run_id, artifact.path)
             self._outbox.sent_artifact(trial.trial_key, artifact)
         if self._outbox.run(trial.trial_key) != (run_id, trial.version):
-            experiment.describe(run_id, params={}, tags=self._trial_tags(trial, parent_id))
-            experiment.set_status(run_id, self._trial_status(trial), ended_ms=trial.ended_ms)
+            experiment.describe(run_id, params={}, tags=self._tags(trial, parent_id))
+            status = trial_status(trial, sweep=self._journal.sweep_state())
+            experiment.set_status(run_id, status, ended_ms=trial.ended_ms)
             self._outbox.sent_status(trial.trial_key, version=trial.version)
 
     def _open_run(self, experiment: Experiment, trial: TrialEntry, parent_id: str) -> str:
-        tags = self._trial_tags(trial, parent_id)
+        tags = self._tags(trial, parent_id)
         run_id = experiment.find(trial.trial_key)
         if run_id is None:
             assert trial.began_ms is not None, "a trial without events is never unsent"
             run_id = experiment.create(trial.name, began_ms=trial.began_ms, params=trial.params, tags=tags)
             self._outbox.remember(trial.trial_key, run_id=run_id)
-            if self._trial_status(trial) == "RUNNING":
+            if trial_status(trial, sweep=self._journal.sweep_state()) == "RUNNING":
                 self._outbox.sent_status(trial.trial_key, version=trial.version)
         else:
             experiment.describe(run_id, params=trial.params, tags=tags)
@@ -248,32 +270,13 @@ class Uploader:
 
     def _send_parent(self, experiment: Experiment, run_id: str) -> None:
         version, state = self._outbox.sweep_version(), self._journal.sweep_state()
-        states = [trial.state for trial in self._journal.trials()]
-        counts = {f"trials.{name}": str(states.count(name)) for name in ("complete", "failed", "pruned", "open")}
-        experiment.describe(run_id, params={}, tags={"emsweep.status": state, **counts})
-        experiment.set_status(run_id, _SWEEP_STATUS[state], ended_ms=time.time_ns() // 1_000_000)
+        # The definition may have been edited since the run was created.
+        tags = {} if self._parent_described else self._parent[1]
+        counts = parent_counts(self._journal.trials())
+        experiment.describe(run_id, params={}, tags=tags | {"emsweep.status": state} | counts)
+        self._parent_described = True
+        experiment.set_status(run_id, SWEEP_STATUS[state], ended_ms=time.time_ns() // 1_000_000)
         self._outbox.sent_status(SWEEP, version=version)
 
-    def _trial_status(self, trial: TrialEntry) -> RunStatus:
-        """MLflow's SCHEDULED for an open trial on which nobody is at work: it is to be continued."""
-        if trial.state == "open":
-            return "RUNNING" if trial.active and self._journal.sweep_state() == "open" else "SCHEDULED"
-        return _TRIAL_STATUS[trial.state]
-
-    def _trial_tags(self, trial: TrialEntry, parent_id: str) -> dict[str, str]:
-        state: str = trial.state
-        if state == "open":
-            waiting = "waiting" if self._journal.sweep_state() == "open" else "interrupted"
-            state = "running" if self._trial_status(trial) == "RUNNING" else waiting
-        tags = dict(trial.tags) | {
-            TRIAL_TAG: trial.trial_key,
-            "emsweep.status": state,
-            "mlflow.parentRunId": parent_id,
-            "mlflow.source.name": "emsweep",
-            "mlflow.source.type": "LOCAL",
-        }
-        if trial.reason is not None:
-            tags["emsweep.reason"] = trial.reason
-        if trial.conflicts:
-            tags["emsweep.conflicts"] = str(trial.conflicts)
-        return tags
+    def _tags(self, trial: TrialEntry, parent_id: str) -> dict[str, str]:
+        return trial_tags(trial, sweep=self._journal.sweep_state(), parent_id=parent_id)

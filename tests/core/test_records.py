@@ -147,3 +147,26 @@ def test_predictions_are_there_before_the_record(tmp_path: Path, monkeypatch: py
 def test_records_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_record().seed = 4  # type: ignore[misc]
+
+
+def test_a_complete_record_stays_and_its_diff_with_it(tmp_path: Path) -> None:
+    write_record(tmp_path, make_record(), predictions(), code_diff=b"changes")
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert write_record(tmp_path, make_record(status="failed", reason="lost"), None) == make_record()
+    assert write_record(tmp_path, make_record(status="pruned", reason="late"), None, code_diff=b"x") == make_record()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_another_end_replaces_an_incomplete_one(tmp_path: Path) -> None:
+    write_record(tmp_path, make_record(status="failed", reason="one"), None, code_diff=b"changes")
+    assert (tmp_path / "code.diff").read_bytes() == b"changes"
+    pruned = make_record(status="pruned", reason="two")
+    assert write_record(tmp_path, pruned, None) == pruned == read_record(tmp_path)
+    assert not (tmp_path / "code.diff").exists()
+    assert write_record(tmp_path, make_record(), predictions()) == make_record() == read_record(tmp_path)
+
+
+def test_an_end_replaces_what_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text("{")
+    failed = make_record(status="failed", reason="unreadable")
+    assert write_record(tmp_path, failed, None) == failed == read_record(tmp_path)

@@ -6,10 +6,12 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import BadInputError
-from core.store import Store, Workspace
+from core.failures import is_disk_full
+from core.store import Recipe, Store, Workspace, write_atomically
 
 MODULES = ("core.units",)
 
@@ -60,6 +62,32 @@ def test_a_failed_build_leaves_nothing_but_its_scratch(tmp_path):
         assert (claim.scratch / "checkpoint").read_text() == "half way"
     assert not claim.scratch.exists()
     assert claim.artifact.description()["stage"] == "stage"
+
+
+def test_a_full_disk_leaves_the_checkpoint_and_nothing_else(tmp_path):
+    """`/dev/full` takes no byte, as a full disk; what writes to it is NumPy itself."""
+
+    def build() -> None:
+        with Store(root=tmp_path).claim("stage", settings={}, inputs=[], modules=MODULES) as claim:
+            write_atomically(claim.scratch / "checkpoint", b"half way")
+            (claim.out / "half.npy").symlink_to("/dev/full")
+            np.save(claim.out / "half.npy", np.zeros(100_000))
+
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        build()
+    assert is_disk_full(caught.value)
+    left = sorted(path.relative_to(tmp_path).parts[1:] for path in tmp_path.rglob("*") if path.is_file())
+    key = Store(root=tmp_path).key("stage", settings={}, inputs=[], modules=MODULES)
+    assert left == [(f".{key}.lock",), (f".{key}.scratch", "checkpoint")]
+
+
+def test_a_recipe_knows_the_key_of_what_it_makes(tmp_path):
+    store = Store(root=tmp_path)
+    recipe = Recipe(stage="stage", settings={"value": 1}, inputs=["abc"], modules=MODULES)
+    with recipe.claim(store) as claim:
+        (claim.out / "result.txt").write_text("1")
+    assert recipe.key(store) == claim.artifact.key
+    assert make(tmp_path) == "1"
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path):

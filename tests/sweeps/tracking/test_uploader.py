@@ -23,7 +23,7 @@ from filelock import FileLock
 from core.errors import BadInputError
 from sweeps.tracking import uploader as uploader_module
 from sweeps.tracking.experiment import TrackingError, destination_name, prepare_database, tracking_uri
-from sweeps.tracking.journal import Journal
+from sweeps.tracking.journal import Journal, Registration
 from sweeps.tracking.uploader import Uploader
 
 KEYS = tuple(f"{n:016x}" for n in range(4))
@@ -64,7 +64,7 @@ class Sweep:
         n = KEYS.index(key)
         params = {"masking.ratio": "0.15", "seed": str(n)}
         tags = {"arm": "ems", "twin": "random", "seed": str(n), "commit": "abc", "corpus_fingerprint": "f00"}
-        self.journal.register_trial(key, name=f"ems seed {n}", params=params, tags=tags)
+        self.journal.register(Registration(trial_key=key, name=f"ems seed {n}", params=params, tags=tags))
 
     def log(self, key: str, steps: range = STEPS) -> None:
         for step in steps:

@@ -16,7 +16,7 @@ import pytest
 
 from sweeps.tracking import uploader as uploader_module
 from sweeps.tracking.experiment import RunStatus
-from sweeps.tracking.journal import Journal
+from sweeps.tracking.journal import Journal, Registration
 from sweeps.tracking.uploader import Uploader
 
 KEYS = [f"{n:016x}" for n in range(3)]
@@ -72,7 +72,7 @@ def test_a_server_killed_and_restarted_ends_up_with_each_event_once(
     server = start_server(tmp_path, port)
     uploader.start()
     for place, key in enumerate(KEYS):
-        journal.register_trial(key, name=key, params={"seed": str(place)}, tags={})
+        journal.register(Registration(trial_key=key, name=key, params={"seed": str(place)}, tags={}))
         for step in STEPS:
             journal.log(key, {"loss": math.exp(-step / 1000) + place, "norm": step / 3}, step=step)
         journal.flush()
