@@ -1,6 +1,6 @@
 """Sixteen trials logging at once, all the way into a real MLflow server on SQLite: ours beside Ray's own callback.
 
-The same events for both: sixteen trials, five metrics a step. Ours are logged by sixteen Ray actors as fast as they can,
+The same events for both: sixteen trials, five metrics a step. Ours are logged by sixteen Ray actors as fast as they go,
 each confirming what it sent before it goes on, through the one tracking actor; the clock stops when MLflow has all.
 `MLflowLoggerCallback` gets as many of the events as it manages in some seconds, called directly: without Tune's own
 costs, and with nobody but itself at work on the machine. Prints one JSON line; the ratios are what to compare between

@@ -15,6 +15,7 @@ from sweeps.cli_corpus import corpus
 from sweeps.cli_intensity import intensity
 from sweeps.cli_launch import estimate, launch, resume, retry
 from sweeps.cli_options import json_option, override_option, workspace_option
+from sweeps.cli_running import status, stop, watch
 
 
 class SweepGroup(click.Group):
@@ -134,5 +135,5 @@ def sync(name: str, workspace: Path | None, as_json: bool) -> None:
     sys.exit(0 if backlog.empty else 1)
 
 
-for command in (corpus, intensity, launch, estimate, resume, retry):
+for command in (corpus, intensity, launch, estimate, resume, retry, status, watch, stop):
     main.add_command(command)

@@ -90,9 +90,7 @@ class Display:
         fields = {"note": str(count), "eta": count.eta}
         self._show("sweep", count.work, count.total, fields=fields, line=line, last=count.ended)
 
-    def _show(
-        self, what: str, done: float, total: float, *, fields: Mapping[str, Any], line: str, last: bool
-    ) -> None:
+    def _show(self, what: str, done: float, total: float, *, fields: Mapping[str, Any], line: str, last: bool) -> None:
         if self._bars is not None:
             if what not in self._tasks:
                 self._tasks[what] = self._bars.add_task(what, total=total, **fields)

@@ -190,20 +190,21 @@ class Heartbeat:
         self.write_if_due()
 
     def planned(self, plan: Plan) -> None:
-        """The sweep's plan, at first and whenever it has grown.
+        """The sweep's plan, at first and whenever it has changed; how its trials ended is read from their records.
 
-        Call it when the records of trials that are to be run again are gone: what has one counts as ended.
+        Call it when the records of trials that are to be run again are gone.
         """
         self._pace.plan(plan.trials)
-        for trial in plan.trials:
-            if trial.trial_key in self._trials:
-                continue
-            self._trials[trial.trial_key] = trial
-            glance = self._glances.at(trial.trial_key)
+        known, self._trials = self._trials, {trial.trial_key: trial for trial in plan.trials}
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key in self._trials}
+        self._ended.clear()
+        self._failures.clear()
+        for trial_key in self._trials:
+            glance = self._glances.at(trial_key)
             if glance is not None and ends_trial(glance, stop=plan.definition.stop is not None):
-                self._end(trial.trial_key, glance.status, glance.failure)
-                if glance.seconds and glance.status != "failed":
-                    self._pace.took(trial.trial_key, glance.seconds)
+                self._end(trial_key, glance.status, glance.failure)
+                if glance.seconds and glance.status != "failed" and trial_key not in known:
+                    self._pace.took(trial_key, glance.seconds)
         search = plan.definition.search
         if search is not None:
             tried = search_progress(plan.trials)

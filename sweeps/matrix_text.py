@@ -24,7 +24,7 @@ def shortened(name: str, width: int) -> str:
     """Cut in the middle: names of arms differ at both ends.
 
     >>> shortened("npc ems_topk r0.15 s7", 13)
-    'npc em… 15 s7'
+    'npc em….15 s7'
     >>> shortened("ems r0.15", 13)
     'ems r0.15'
     """

@@ -115,13 +115,13 @@ class _Leg:
                 source = self._launching.source(planner, self._workspace)
                 while not (open_trials := source.plan.open_trials(self._workspace)) and source.advance():
                     pass
+                source.plan.write(self._workspace)
+                self._heartbeat.planned(source.plan)
                 if open_trials:
                     self._prepare(open_trials)
                     if not self._launching.resources.address:
                         stack.enter_context(connected(self._launching.resources))
                 self._ending.preparing = False
-                source.plan.write(self._workspace)
-                self._heartbeat.planned(source.plan)
                 tracker = self._tracker(name, with_ray=bool(open_trials))
                 tracker.register(registrations(source.plan, self._workspace))
                 tracker.keep_only([trial.trial_key for trial in source.plan.trials])

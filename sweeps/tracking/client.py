@@ -12,10 +12,12 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from core.errors import EmsweepError
 from sweeps.tracking.calls import answered, method
-from sweeps.tracking.entries import Point, check_metric
+from sweeps.tracking.entries import check_metric
 
 PATIENCE_S = 300.0
 """How long the tracking actor may be away before the trial gives up."""
@@ -23,7 +25,7 @@ PATIENCE_S = 300.0
 
 @dataclass
 class _Batch:
-    points: list[Point]
+    points: list[tuple[str, int, float, int]]
     call: Any
     """The reference of the last call that carried it; None when it is to be sent again."""
 
@@ -36,7 +38,8 @@ class TrackingClient:
         self._trial_key = trial_key
         self._patience_s = patience_s
         self._known: set[str] = set()
-        self._buffer: list[Point] = []
+        # Fields of `Point`, as plain tuples: they are pickled seven times as fast.
+        self._buffer: list[tuple[str, int, float, int]] = []
         self._batches: deque[_Batch] = deque()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -46,13 +49,14 @@ class TrackingClient:
             if metric not in self._known:
                 check_metric(metric)
                 self._known.add(metric)
-            self._buffer.append(Point(metric, step, float(value), now_ms))
+            self._buffer.append((metric, step, float(value), now_ms))
 
     def send(self) -> None:
         """Send what was logged; returns at once."""
         if self._buffer:
-            points, self._buffer = self._buffer, []
-            self._batches.append(_Batch(points, self._call.remote(self._trial_key, points)))
+            batch, self._buffer = _Batch(self._buffer, None), []
+            batch.call = self._ask(batch)
+            self._batches.append(batch)
 
     def confirm(self) -> None:
         """Wait until all that was sent is durable.
@@ -62,10 +66,14 @@ class TrackingClient:
         """
         while self._batches:
             batch = self._batches[0]
-            call, batch.call = batch.call, None
-            answered(
-                lambda batch=batch: self._call.remote(self._trial_key, batch.points),  # type: ignore[misc]
-                patience_s=self._patience_s,
-                asked=call,
-            )
+            try:
+                answered(partial(self._ask, batch), patience_s=self._patience_s, asked=batch.call)
+            except EmsweepError:
+                # What the others were answered then says nothing about now.
+                for each in self._batches:
+                    each.call = None
+                raise
             self._batches.popleft()
+
+    def _ask(self, batch: _Batch) -> Any:
+        return self._call.remote(self._trial_key, batch.points)

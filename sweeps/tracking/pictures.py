@@ -92,7 +92,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def _panels(heights: Sequence[float], *, width: float, gap: float = 0.25) -> tuple[Figure, list[Axes]]:
-    """Axes one below the other that share the time axis, all in inches. Laid out by hand: a solver costs more than
+    """Axes one below the other over the same time axis, all in inches. Laid out by hand: a solver costs more than
     the drawing."""
     from matplotlib.figure import Figure
 
@@ -103,11 +103,14 @@ def _panels(heights: Sequence[float], *, width: float, gap: float = 0.25) -> tup
     upper = height - top
     for tall in heights:
         place = (left / width, (upper - tall) / height, (width - left - right) / width, tall / height)
-        rows.append(figure.add_axes(place, sharex=rows[0] if rows else None))
+        rows.append(figure.add_axes(place))
         upper -= tall + gap
     for axes in rows:
-        axes.tick_params(labelbottom=axes is rows[-1])
-        axes.locator_params(axis="y", nbins=4)
+        # Not shared: hidden ticks would be laid out too. All show the same seconds.
+        axes.xaxis.set_visible(axes is rows[-1])
+        # Ticks are what costs most of a drawing.
+        axes.locator_params(axis="y", nbins=3)
+        axes.locator_params(axis="x", nbins=6)
     return figure, rows
 
 
@@ -136,7 +139,7 @@ def _draw_confusion(trial_folder: Path) -> Figure:
     accuracy = "UA undefined" if missing else f"UA {100 * ua(counts):.1f} %"
     axes.set_title(f"Validation, all folds\n{accuracy}, WA {100 * wa(counts):.1f} %, n = {counts.sum()}", fontsize=11)
     beside = figure.add_axes(((label + side + 0.15) / width, 0.75 / height, 0.15 / width, side / height))
-    figure.colorbar(image, cax=beside, label="share of the true class")
+    figure.colorbar(image, cax=beside, label="share of the true class", ticks=(0, 0.5, 1))
     return figure
 
 
@@ -195,7 +198,7 @@ def _draw_curve(axes: Axes, values_T: NDArray[np.float32], example: _Example, *,
     axes.plot((np.arange(len(values_T)) + 0.5) * example.hop_s, values_T, color=_CURVE, linewidth=1.6)
     axes.set_ylabel(label)
     axes.set_xlabel("time / s")
-    axes.grid(alpha=0.3)
+    axes.grid(alpha=0.3, axis="y")
     axes.set_xlim(0.0, example.end_s)
 
 

@@ -85,12 +85,12 @@ class Tracker:
         """The plan has these trials and no others any more; returns those that leave it now."""
         return self._opened()[0].keep_only(trial_keys)
 
-    def log(self, trial_key: str, points: Sequence[Point]) -> None:
-        """Add metrics; durable when this returns. Points that are there already change nothing.
+    def log(self, trial_key: str, points: Sequence[tuple[str, int, float, int]]) -> None:
+        """Add metrics (the fields of `Point`); durable when this returns. Those that are there already change nothing.
 
         Raises BadInputError for a trial that was not registered.
         """
-        self._opened()[0].add(trial_key, points)
+        self._opened()[0].add(trial_key, [Point._make(point) for point in points])
 
     def finish(self, trial_key: str) -> None:
         """The trial has ended as its record says; pictures are drawn and files uploaded later.

@@ -167,6 +167,25 @@ def test_a_file_that_cannot_be_written_costs_no_sweep(workspace, plan, caplog):
         assert read_beat(folder).state == "running"
 
 
+def test_a_plan_that_changes_replaces_the_one_before(workspace, plan):
+    trials = by_key(plan)
+    with Driver(NAME, workspace, slots=2) as heartbeat:
+        heartbeat.planned(plan)
+        for trial_key in ("random-0", "random-1"):
+            heartbeat.lane(trial_key, share=0.5)
+        put(workspace, failed(trials["ems-r0.15-s7-t1-0"], "memory", "out of it"))
+        put(workspace, complete(trials["ems-r0.15-s7-t0.25-1"], 0.5))
+        heartbeat.planned(plan)
+        assert (heartbeat.count().failed, heartbeat.count().complete, heartbeat.count().running) == (1, 1, 2)
+        # Run again with less memory, and without seed 1.
+        (workspace.trial("ems-r0.15-s7-t1-0") / "record.json").unlink()
+        heartbeat.planned(written_plan(seeds=(0,)))
+        count = heartbeat.count()
+        assert (count.failed, count.complete, count.running, count.total) == (0, 0, 1, 3)
+        said = content(workspace)
+        assert (said["open"], said["queue"], said["failures"]) == (3, 2, {})
+
+
 def test_pruned_trials_are_open_once_the_rule_is_gone(workspace):
     for stop, ended in ((StopConfig(rule="asha", first=2), 1), (None, 0)):
         plan = written_plan(stop=stop)

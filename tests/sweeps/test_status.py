@@ -24,7 +24,9 @@ from written_sweep import (
 from core.errors import BadInputError
 from core.store import Workspace
 from sweeps.driver import Driver
+from sweeps.glance import Glances
 from sweeps.matrix_text import matrix_lines
+from sweeps.objective import read_validation
 from sweeps.observer import Observer, snapshot
 from sweeps.status import Status
 from sweeps.status_text import status_text
@@ -81,6 +83,12 @@ def test_no_test_result_is_ever_shown(workspace):
     path = workspace.trial("random-0") / "record.json"
     path.write_text(path.read_text().replace(str(SECRET), '"sealed"'))
     assert snapshot(NAME, workspace).trials == status.trials
+
+
+def test_status_and_search_see_the_same_validation(workspace):
+    trials = written(workspace)
+    put(workspace, complete(trials["random-0"], 0.517))
+    assert Glances(workspace).at("random-0").ua == pytest.approx(read_validation(workspace, "random-0").ua)
 
 
 def test_failures_say_why_and_which_pairs_they_leave_incomplete(workspace):

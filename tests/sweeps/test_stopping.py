@@ -293,22 +293,28 @@ def test_a_definition_without_stop_has_no_rule(make):
         make(stop=None)
 
 
-class Trained(tune.Trainable):
-    """Reports a look at every step, as a trial's worker does."""
+def trainable() -> type[tune.Trainable]:
+    """Reports a look at every step, as a trial's worker does. Made here, so that it is sent to workers by value."""
 
-    def setup(self, config: dict[str, object]) -> None:
-        self.task = json.loads(config["trial"])
+    class Trained(tune.Trainable):
+        def setup(self, config: dict[str, object]) -> None:
+            self.task = json.loads(config["trial"])
 
-    def step(self) -> dict[str, object]:
-        looks = self.task["looks"]
-        step, ua = looks[self.iteration]
-        done = self.iteration + 1 == len(looks)
-        facts = {name: self.task[name] for name in ("trial_key", "arm_key", "seed")}
-        return {**facts, "step": step, "interim_ua": {"Ses01": ua}, "done": done}
+        def reset_config(self, new_config: dict[str, object]) -> bool:
+            self.setup(new_config)
+            return True
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None: ...
+        def step(self) -> dict[str, object]:
+            looks = self.task["looks"]
+            step, ua = looks[self.iteration]
+            facts = {name: self.task[name] for name in ("trial_key", "arm_key", "seed")}
+            return {**facts, "step": step, "interim_ua": {"Ses01": ua}, "done": self.iteration + 1 == len(looks)}
 
-    def load_checkpoint(self, checkpoint: object) -> None: ...
+        def save_checkpoint(self, checkpoint_dir: str) -> None: ...
+
+        def load_checkpoint(self, checkpoint: object) -> None: ...
+
+    return Trained
 
 
 @pytest.mark.slow
@@ -327,9 +333,11 @@ def test_ray_tune_stops_the_trials_that_it_says(make, tmp_path):
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         results = tune.Tuner(
-            Trained,
+            trainable(),
             param_space={"trial": tune.grid_search(tasks)},
-            tune_config=tune.TuneConfig(scheduler=sweep.rule, reuse_actors=True, max_concurrent_trials=1),
+            tune_config=tune.TuneConfig(
+                scheduler=sweep.rule, reuse_actors=True, max_concurrent_trials=1, trial_dirname_creator=str
+            ),
             run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
         ).fit()
     finally:

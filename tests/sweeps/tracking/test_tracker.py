@@ -25,6 +25,7 @@ from tests.sweeps.tracking.tracked import (
     FILES,
     KEYS,
     SWEEP,
+    FullDiskTracker,
     check_exactly_once,
     leave_record,
     plan,
@@ -171,16 +172,15 @@ def test_logging_does_not_wait_for_drawing_or_uploading(launched: Workspace, mon
 
 
 def test_a_full_disk_is_a_journal_error_and_passes(launched: Workspace) -> None:
-    tracker = Tracker(SWEEP, launched.root, uri="http://127.0.0.1:9")
+    tracker = FullDiskTracker(SWEEP, launched.root, uri="http://127.0.0.1:9")
     tracker.register([registration(KEYS[0])])
-    journal, _ = tracker._opened()
-    journal.query("PRAGMA max_page_count = 1")
+    tracker.room(1)
     points = [Point("loss", step, float(step), step) for step in range(5000)]
     with pytest.raises(JournalError, match="full"):
         tracker.log(KEYS[0], points)
-    journal.query("PRAGMA max_page_count = 1000000")
+    tracker.room(1_000_000)
     tracker.log(KEYS[0], points)
-    with sqlite3.connect(journal.path) as database:
+    with sqlite3.connect(launched.sweep(SWEEP) / "journal.db") as database:
         assert database.execute("SELECT count(*) FROM metrics").fetchone() == (5000,)
     tracker.stop("interrupted", timeout=1)
 

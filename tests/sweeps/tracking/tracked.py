@@ -26,6 +26,7 @@ from core.records import (
 )
 from core.store import Workspace
 from sweeps.tracking.entries import Registration
+from sweeps.tracking.tracker import Tracker
 
 SWEEP = "grid"
 KEYS = tuple(f"{n:016x}" for n in range(4))
@@ -34,6 +35,13 @@ AT_THE_END = {"validation/ua", "validation/wa", "validation/macro_f1", "interim/
     f"validation_by_fold/{name}" for name in ("ua", "wa", "macro_f1")
 }
 FILES = {"record.json", "predictions.parquet", "confusion.png", "masks.png", "reconstruction.png"}
+
+
+class FullDiskTracker(Tracker):
+    """A tracker whose disk can be filled, as SQLite sees it."""
+
+    def room(self, pages: int) -> None:
+        self._opened()[0].query(f"PRAGMA max_page_count = {pages}")
 
 
 def plan(workspace: Workspace) -> None:
