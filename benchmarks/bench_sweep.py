@@ -1,9 +1,8 @@
 """What orchestration costs: `sweep launch` of 40 trials of about 10 s, against a bare loop over the same trials.
 
-The bare loop is a pool of as many processes as the sweep has lanes, each with one thread, calling `core.trial.run_trial`
-and nothing else: no Ray, no journal, no MLflow. Both begin with the same shared stages and nothing else in a workspace
-of their own, and take turns trial set by trial set, so that a machine that gets slower slows both. Prints one JSON line.
-Run: python benchmarks/bench_sweep.py [--trials 40] [--steps N]
+The bare loop is a pool of as many processes as the sweep has lanes, each with one thread, that calls
+`core.trial.run_trial` and nothing else: no Ray, no journal, no MLflow. Both begin with the same shared stages and
+nothing else, in workspaces of their own. Prints one JSON line. Run: python benchmarks/bench_sweep.py [--trials 40]
 """
 
 from __future__ import annotations
@@ -70,14 +69,6 @@ def bare(place: Path, settings: list[str]) -> tuple[float, list[float]]:
     with multiprocessing.get_context("spawn").Pool(LANES) as pool:
         taken = pool.map(run_bare, tasks, chunksize=1)
     return time.perf_counter() - began, taken
-
-
-def timeline(place: Path) -> dict[str, float]:
-    """Where the sweep's wall time went, from the lanes' own events in its log."""
-    events = [json.loads(line) for line in (place / "sweeps/ems_grid/timeline.jsonl").read_text().splitlines()]
-    at = {event["event"]: event["at"] for event in events}
-    trials = [event for event in events if event["event"] == "trial"]
-    return {"events": len(events), "trials": len(trials), "first": at.get("first", 0.0)}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from sweeps.cli_intensity import intensity
 from sweeps.cli_launch import estimate, launch, resume, retry
 from sweeps.cli_options import json_option, override_option, workspace_option
 from sweeps.cli_running import status, stop, watch
+from sweeps.cli_upkeep import diff, prune, replay
 
 
 class SweepGroup(click.Group):
@@ -135,5 +136,5 @@ def sync(name: str, workspace: Path | None, as_json: bool) -> None:
     sys.exit(0 if backlog.empty else 1)
 
 
-for command in (corpus, intensity, launch, estimate, resume, retry, status, watch, stop):
+for command in (corpus, intensity, launch, estimate, resume, retry, status, watch, stop, diff, prune, replay):
     main.add_command(command)

@@ -27,9 +27,9 @@ from sweeps.definition import SweepDefinition
 from sweeps.draws import Draft, Kept, draft, drafts
 from sweeps.objective import Outcome, outcome_of
 from sweeps.plan import Plan, Planner
-from sweeps.samplers import DIRECTIONS, distribution_of, sobol, suggested, uniform
+from sweeps.samplers import directions, distribution_of, sobol, suggested, uniform
 from sweeps.space import Point
-from sweeps.strategy import Range, SearchConfig
+from sweeps.strategy import Range
 
 ASKED = 20
 """How often the method is asked for a point that is new (ours)."""
@@ -208,7 +208,7 @@ class SearchSource:
 
     def _tell(self, each: _Tried, outcome: Outcome) -> None:
         trial_id = each.trial._trial_id
-        values = [outcome.value, outcome.flops][: len(_directions(self._search))]
+        values = [outcome.value, outcome.flops][: len(directions(self._definition))]
         if outcome.state == "complete" and None not in values:
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
         elif outcome.state == "pruned":
@@ -242,8 +242,7 @@ class SearchSource:
         for turn in itertools.count():
             study = known.get(f"{name}-{turn}")
             if study is None:
-                directions = [optuna.study.StudyDirection[each.upper()] for each in _directions(self._search)]
-                return int(self._storage.create_new_study(directions, f"{name}-{turn}"))
+                return int(self._storage.create_new_study(list(directions(self._definition)), f"{name}-{turn}"))
             if self._adopt(self._storage.get_all_trials(study)):
                 return int(study)
         raise AssertionError("unreachable")
@@ -274,10 +273,6 @@ def _kept_of(trial: FrozenTrial) -> Any:
         return kept
 
     return choose
-
-
-def _directions(search: SearchConfig) -> tuple[str, ...]:
-    return DIRECTIONS[search.method == "nsga2"]
 
 
 def _study_name(definition: SweepDefinition) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.runs import TINY, command, overrides, records, sweep
 
-LAUNCH = ["launch", "ems_ablation", "--yes", *overrides("seeds=[0]", *TINY)]
+LAUNCH = ["launch", "ems_ablation", "--yes", "--no-estimate", *overrides("seeds=[0]", *TINY)]
 NPC = "npc "
 
 

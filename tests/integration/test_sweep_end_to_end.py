@@ -15,7 +15,7 @@ import pytest
 from tests.integration.runs import TINY, command, overrides, records, sweep
 
 LAUNCH = [
-    "launch", "ems_grid", "--yes",
+    "launch", "ems_grid", "--yes", "--no-estimate",
     *overrides("axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3,1.0]", "axes.masking.span=[7]"),
     *overrides("seeds=[0,1]", *TINY),
 ]  # fmt: skip

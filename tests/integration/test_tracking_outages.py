@@ -19,10 +19,10 @@ import pytest
 
 from core.store import Workspace
 from sweeps.tracking.filling import sync, uploader_for
-from tests.conftest import REPOSITORY
 from tests.sweeps.tracking.servers import MlflowServer, PostgresServer, Server, family, postgresql_missing
 from tests.sweeps.tracking.tracked import SWEEP, check_exactly_once
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 400
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from core.records import CostEntry, FoldMetrics, InterimEntry, MetricsEntry, Record, write_record
 from core.store import Workspace
 from sweeps.definition import SweepDefinition
-from sweeps.plan import Planner, PlannedTrial
+from sweeps.plan import PlannedTrial, Planner
 from sweeps.sources import TrialSource
 
 FOLDS = ("Ses01", "Ses02", "Ses03", "Ses04", "Ses05")

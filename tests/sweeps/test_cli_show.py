@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from sweeps.cli import main
+from sweeps.cluster import Resources
 from sweeps.definition import definition_names, load_definition
 from sweeps.plan import make_plan
 from sweeps.plan_text import plan_text
-from sweeps.runner import Resources
 
 
 def sweep(*arguments: str) -> str:
@@ -57,6 +57,67 @@ def test_show_counts_as_the_plan_will(demo_workspace, name, overrides, arms, tri
     plan = make_plan(load_definition(name, overrides), demo_workspace, compute=Resources().compute_settings())
     assert len({trial.arm_key for trial in plan.trials}) == arms
     assert len(plan.trials) == trials
+
+
+def test_show_says_how_a_search_goes_and_what_it_comes_to_at_most():
+    text = sweep("show", "ems_tpe")
+    search = "search    tpe: 12 points, 4 at a time, seed 0; for the highest UA on validation, arm less twin"
+    assert search in text.splitlines()
+    assert "stop " not in text
+    assert lines_after(text, "axes") == [
+        "masking.ratio        0.1 … 0.4 step 0.05", "masking.temperature  0.1 … 10 log",
+        "masking.span         3 … 15 step 2",
+    ]  # fmt: skip
+    assert "24 arms, 24 trials at most, before corpora are looked at" in text
+    shown = json.loads(sweep("show", "ems_tpe", "--json"))
+    assert shown["axes"]["masking.span"] == {"low": 3, "high": 15, "log": False, "step": 2}
+    assert shown["search"] == {"method": "tpe", "points": 12, "batch": 4, "seed": 0}
+    assert (shown["stop"], shown["racing"], shown["at_most"]) == (None, None, True)
+    assert not json.loads(sweep("show", "ems_grid", "--json"))["at_most"]
+
+
+def test_show_says_how_arms_are_stopped_and_raced():
+    stop = "stop      asha: looks at step 60, then at 3 times the last one; one of 3 arms goes on, by UA on validation"
+    assert f"{stop}, arm less twin" in sweep("show", "ems_asha").splitlines()
+    median = sweep("show", "ems_asha", "-o", "stop.rule=median", "-o", "objective=ua")
+    stop = "stop      median: looks from step 60, every 60 steps; arms below the median end, by UA on validation"
+    assert stop in median.splitlines()
+    racing = (
+        "racing    2 seeds for every arm; further ones while its interval straddles zero, at alpha 0.05 over all looks"
+    )
+    assert racing in sweep("show", "ems_race").splitlines()
+    assert "for the highest UA on validation, arm less twin and the least training cost" in sweep("show", "ems_pareto")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "arms"),
+    [
+        # Twelve arms; each may have its own twin, as ratio and span are ranges.
+        ("ems_tpe", [], 24),
+        ("ems_tpe", ["controls=[inverse]"], 36),
+        ("ems_tpe", ["twins=false", "objective=ua"], 12),
+        # Four twins for two ratios × two spans: the temperature's range is none of theirs.
+        ("ems_asha", [], 16),
+        ("ems_asha", ["search.points=3"], 6),
+        # Nine twins for three widths × three step counts; no more points than the 27 there are.
+        ("ems_pareto", [], 16 + 9),
+        ("ems_pareto", ["search.points=100"], 27 + 9),
+        # One of these widths is refused: 50 has no four heads.
+        ("ems_pareto", ["search.points=100", "axes.mockingjay.hidden=[24,50]"], 9 + 3),
+        ("ems_race", [], 4),
+    ],
+)
+def test_show_counts_the_most_that_a_search_can_come_to(name, overrides, arms):
+    options = [part for override in overrides for part in ("-o", override)]
+    shown = json.loads(sweep("show", name, *options, "--json"))
+    assert shown["arms"] == arms
+    assert shown["trials"] == arms * len(shown["seeds"])
+
+
+def test_show_refuses_a_search_without_a_point():
+    result = CliRunner().invoke(main, ["show", "ems_pareto", "-o", "axes.mockingjay.hidden=[50,51]"])
+    assert result.exit_code == 2
+    assert "heads: 4 does not divide hidden 5" in result.stderr
 
 
 def test_show_says_what_is_varied_and_compared():

@@ -10,9 +10,10 @@ import pytest
 from core.errors import BadInputError, LeakageError
 from core.resolve import arm_key, resolve, trial_key, twin_of
 from core.store import Workspace
+from sweeps.cluster import Resources
 from sweeps.definition import SweepDefinition, definition_names, load_definition, trial_config
 from sweeps.plan import make_plan
-from sweeps.runner import LaunchResult, Resources
+from sweeps.runner import LaunchResult
 
 CPU = Resources().compute_settings()
 
@@ -278,4 +279,4 @@ def test_resources_fix_device_and_threads():
 )
 def test_exit_codes(complete, failed, still_open, code):
     failures = {f"key{i}": "loss is nan" for i in range(failed)}
-    assert LaunchResult(complete=complete, failed=failures, open=still_open).exit_code == code
+    assert LaunchResult(total=9, complete=complete, pruned=0, failed=failures, open=still_open).exit_code == code

@@ -17,7 +17,7 @@ SETTINGS = overrides(
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     workspace = tmp_path_factory.mktemp("upkeep") / "workspace"
-    result = sweep(workspace, "launch", "ems_grid", "--yes", *SETTINGS)
+    result = sweep(workspace, "launch", "ems_grid", "--yes", "--no-estimate", *SETTINGS)
     assert result.returncode == 0, result.stdout + result.stderr
     return workspace
 
@@ -39,7 +39,7 @@ def test_prune_takes_nothing_that_the_sweep_needs(finished):
     assert {row["kind"] for row in listed["candidates"]} <= {"lock"}, listed
     assert sweep(finished, "prune", "--yes").returncode == 0
     assert not list(finished.glob("store/*/.*.lock"))
-    again = sweep(finished, "launch", "ems_grid", "--yes", *SETTINGS)
+    again = sweep(finished, "launch", "ems_grid", "--yes", "--no-estimate", *SETTINGS)
     assert "2 trials, 0 to run" in again.stdout
     assert records(finished) == before
     assert sweep(finished, "replay", "ems_grid:random r0.2 s7:0").returncode == 0
