@@ -140,7 +140,9 @@ def run(
     tally = Tally(config=config, parameters=trained_parameters(config, config.features.dims), log=log)
     for place, part in enumerate(parts):
         looks = looks_of(config, corpora, shared.evaluated, place=place, upstreams=len(parts))
-        upstream = yield from _upstream(config, workspace, shared, part, looks=looks, tally=tally, log=_named(log, part.name))
+        upstream = yield from _upstream(
+            config, workspace, shared, part, looks=looks, tally=tally, log=_named(log, part.name)
+        )
         upstreams.append(upstream)
         means.append(_embed(config, workspace, shared, upstream, progress=progress))
         yield tally.now()

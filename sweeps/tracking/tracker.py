@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import BadInputError
@@ -55,6 +55,7 @@ class Tracker:
         self._path = journal_path(sweep, self._workspace)
         self._opening = threading.Lock()
         self._open: tuple[Journal, Uploader] | None = None
+        self._begun: frozenset[str] = frozenset()
         self._due = threading.Event()
         self._ended = threading.Event()
         self._drawing: threading.Thread | None = None
@@ -65,13 +66,15 @@ class Tracker:
     def register(self, trials: Sequence[Registration]) -> None:
         """The trials are part of the sweep, which is open from now on; before any of them takes a step.
 
-        Those that are not to be run and have a record are finished as it says. Raises BadInputError when a trial is
-        known with other params.
+        Those that are not to be run and have a record are finished as it says. A trial under way stays so when it is
+        registered once more, as a growing plan does. Raises BadInputError when a trial is known with other params.
         """
         journal, uploader = self._opened()
         if journal.sweep_state() != "open":
             uploader.start()
-        journal.register(*trials)
+        under_way = self._begun & {trial.trial_key for trial in journal.trials() if trial.state == "open"}
+        journal.register(*(replace(trial, to_run=trial.to_run and trial.trial_key not in under_way) for trial in trials))
+        self._begun |= {trial.trial_key for trial in trials if trial.to_run}
         states = {trial.trial_key: trial.state for trial in journal.trials()}
         for trial in trials:
             if trial.to_run or states[trial.trial_key] == "complete":

@@ -150,6 +150,24 @@ def test_a_relaunch_finishes_the_trials_whose_end_nobody_told(launched: Workspac
     assert {trial.trial_key: trial.state for trial in journal.trials()} == {KEYS[0]: "failed", KEYS[1]: "open"}
 
 
+def test_a_growing_plan_leaves_trials_under_way_as_they_are_and_opens_failed_ones_again(launched: Workspace) -> None:
+    tracker = Tracker(SWEEP, launched.root, uri="http://127.0.0.1:9")
+    tracker.register([registration(key) for key in KEYS[:2]])
+    log_all(tracker, KEYS[0])
+    leave_record(launched, KEYS[1], status="failed")
+    tracker.finish(KEYS[1])
+    journal = Journal(launched.sweep(SWEEP) / "journal.db")
+    before = journal.trials()[0]
+    tracker.register([registration(key) for key in KEYS[:3]])
+    assert journal.trials()[0] == before
+    assert [trial.state for trial in journal.trials()] == ["open"] * 3
+    again = Tracker(SWEEP, launched.root, uri="http://127.0.0.1:9")
+    again.register([registration(KEYS[0])])
+    assert not journal.trials()[0].active, "a new driver: nobody is at work on it yet"
+    for each in (tracker, again):
+        each.stop("interrupted", timeout=0.2)
+
+
 def test_logging_does_not_wait_for_drawing_or_uploading(launched: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     held = threading.Event()
 
@@ -165,7 +183,7 @@ def test_logging_does_not_wait_for_drawing_or_uploading(launched: Workspace, mon
     began = time.monotonic()
     log_all(tracker, KEYS[1])
     assert time.monotonic() - began < 5, "30 durable commits"
-    standing = tracker.stop("interrupted", timeout=2)
+    standing = tracker.stop("interrupted", timeout=0.5)
     assert (standing.backlog.pictures, standing.backlog.empty) == (1, False)
     assert standing.backlog.metrics >= STEPS * 5
     held.set()
