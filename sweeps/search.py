@@ -89,6 +89,9 @@ class SearchSource:
         self._known: set[str] = set()
         """Digests of the values of points that were tried, or are the same arm as one that was."""
         self._study = self._find_study()
+        parts = (definition, *definition.when)
+        self._is_finite = not any(isinstance(values, Range) for part in parts for values in part.axes.values())
+        self._counted_out = False
         self._exhausted: str | None = None
         self._plan = self._make_plan()
 
@@ -149,8 +152,12 @@ class SearchSource:
 
     def _choose(self, batch: int, place: int) -> bool:
         """Store the next new point; False when there is none."""
+        if self._counted_out:
+            return False
         candidates = itertools.chain(self._asked(batch, place), self._drawn(batch, place), self._left(batch, place))
-        return any(self._take(found, batch, place, notes, number) for found, notes, number in candidates)
+        found = any(self._take(found, batch, place, notes, number) for found, notes, number in candidates)
+        self._counted_out = not found and self._is_finite
+        return found
 
     def _asked(self, batch: int, place: int) -> Iterator[tuple[Draft, dict[str, Any], int | None]]:
         first = max((each.number + 1 for each in self._tried if each.number is not None), default=0)
@@ -170,8 +177,7 @@ class SearchSource:
 
     def _left(self, batch: int, place: int) -> Iterator[tuple[Draft, dict[str, Any], int | None]]:
         """All points of a space of lists, in a random order."""
-        parts = (self._definition, *self._definition.when)
-        if any(isinstance(values, Range) for part in parts for values in part.axes.values()):
+        if not self._is_finite:
             return
         everything = list(drafts(self._definition, self._planner.compute))
         random = stream(self._search.seed, "search-left", batch, place)

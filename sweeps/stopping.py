@@ -26,6 +26,7 @@ LEAST_FOR_MEDIAN = 3
 """Other trials that the median rule wants to have seen (ours; Ray's own default)."""
 RUNGS = 30
 """More than any trial has: no look lies beyond a trial's last step, so no rung needs to."""
+LOOK = "interim_ua/"
 PAST = 1e-6
 """Added to a step before ASHA compares it with a rung, which may be no whole number."""
 
@@ -45,8 +46,7 @@ class PairedStopping(FIFOScheduler):  # type: ignore[misc]
     that have ended are known from the start, so a sweep that goes on judges as one that was never interrupted. A look
     that is reported again counts once.
 
-    It is told `trial_key`, `arm_key`, `seed`, `step` and, after a look, `interim_ua` (fold → UA) by the results of the
-    trials.
+    It is told `trial_key`, `step` and, after a look, `interim_ua` (fold → UA) by the results of the trials.
 
     Args:
         plan_of: the trials known so far; it may grow.
@@ -90,8 +90,10 @@ class PairedStopping(FIFOScheduler):  # type: ignore[misc]
         planned = self._trials.get(result["trial_key"])
         if planned is None or not self._is_judged(planned):
             return str(TrialScheduler.CONTINUE)
-        if planned.arm_key not in self._stopped and result.get("interim_ua"):
-            self._judge(planned, int(result["step"]), result["interim_ua"])
+        # Tune hands schedulers its results flattened: `interim_ua/<fold>`.
+        ua = {key.removeprefix(LOOK): float(value) for key, value in result.items() if key.startswith(LOOK)}
+        if ua and planned.arm_key not in self._stopped:
+            self._judge(planned, int(result["step"]), ua)
         return str(TrialScheduler.STOP if planned.arm_key in self._stopped else TrialScheduler.CONTINUE)
 
     def debug_string(self) -> str:

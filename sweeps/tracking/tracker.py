@@ -72,8 +72,8 @@ class Tracker:
         journal, uploader = self._opened()
         if journal.sweep_state() != "open":
             uploader.start()
-        under_way = self._begun & {trial.trial_key for trial in journal.trials() if trial.state == "open"}
-        journal.register(*(replace(trial, to_run=trial.to_run and trial.trial_key not in under_way) for trial in trials))
+        going_on = self._begun & {trial.trial_key for trial in journal.trials() if trial.state == "open"}
+        journal.register(*(replace(each, to_run=each.to_run and each.trial_key not in going_on) for each in trials))
         self._begun |= {trial.trial_key for trial in trials if trial.to_run}
         states = {trial.trial_key: trial.state for trial in journal.trials()}
         for trial in trials:

@@ -433,7 +433,7 @@ def test_nsga2_needs_two_at_once(make):
 @pytest.mark.parametrize("method", EACH_METHOD)
 def test_test_numbers_change_nothing(make, method):
     """Two workspaces that differ in all test metrics and predictions, and in nothing else."""
-    definition = search_of(method, points=8)
+    definition = search_of(method, points=6, batch=3)
     plain, poisoned = make(definition, "plain"), make(definition, "poisoned")
     random = np.random.default_rng(5)
 

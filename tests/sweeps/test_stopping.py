@@ -55,8 +55,9 @@ class Sweep:
 
     def report(self, trial: PlannedTrial, step: int, ua: float | Mapping[str, float] | None) -> str:
         result = {"trial_key": trial.trial_key, "arm_key": trial.arm_key, "seed": trial.seed, "step": step}
-        if ua is not None:
-            result["interim_ua"] = {"Ses01": ua} if isinstance(ua, float) else ua
+        looks = {"Ses01": ua} if isinstance(ua, float) else ua or {}
+        # As Tune flattens them.
+        result |= {f"interim_ua/{fold}": value for fold, value in looks.items()}
         return self.rule.on_trial_result(None, None, result)
 
 

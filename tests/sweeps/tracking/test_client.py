@@ -108,7 +108,7 @@ def test_a_full_disk_is_told_apart_and_logging_goes_on_when_there_is_room(launch
             client.log(values(KEYS[0], step), step)
         client.send()
     for _ in range(2):
-        with pytest.raises(JournalError, match="full"):
+        with pytest.raises(JournalError, match="disk is full"):
             client.confirm()
     ray.get(actor.room.options(concurrency_group="other").remote(1_000_000))
     client.confirm()

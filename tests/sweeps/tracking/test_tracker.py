@@ -194,13 +194,23 @@ def test_a_full_disk_is_a_journal_error_and_passes(launched: Workspace) -> None:
     tracker.register([registration(KEYS[0])])
     tracker.room(1)
     points = [Point("loss", step, float(step), step) for step in range(5000)]
-    with pytest.raises(JournalError, match="full"):
+    with pytest.raises(JournalError, match="disk is full"):
         tracker.log(KEYS[0], points)
     tracker.room(1_000_000)
     tracker.log(KEYS[0], points)
     with sqlite3.connect(launched.sweep(SWEEP) / "journal.db") as database:
         assert database.execute("SELECT count(*) FROM metrics").fetchone() == (5000,)
     tracker.stop("interrupted", timeout=1)
+
+
+def test_the_tracker_imports_nothing_heavy_before_it_needs_it() -> None:
+    script = (
+        "import sys, sweeps.tracking.tracker;"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_was_never_launched_or_left_no_record_is_named(workspace: Workspace) -> None:
