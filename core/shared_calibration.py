@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["FitCost", "RateCost", "measure_features", "measure_fit", "sample_for_fit"]
 
 import itertools
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from core.features import make_features
 from core.intensity.fitting import fit_strengthnet, validation_speakers
 from core.store import Workspace
 
-SAMPLED_UTTERANCES = 12
+SAMPLED_UTTERANCES = 24
 EPOCHS = 2
 
 
@@ -73,9 +74,16 @@ class _Clock:
         self.times[what.split(" of ")[0].split(" on ")[0]].append(time.perf_counter())
 
     def rate(self, activity: str, utterances: Sequence[Utterance]) -> RateCost:
-        """Of an activity that tells when it begins each utterance, and when it is done."""
+        """Of an activity that tells when it begins each utterance, and when it is done.
+
+        The median over utterances: each takes milliseconds, which another process can make many times as long.
+        """
         begun = self.times[activity]
-        rate = (begun[-1] - begun[1]) / audio_s(utterances[1:])
+        rates = [
+            (after - before) / utterance.duration_s
+            for before, after, utterance in zip(begun, begun[1:], utterances, strict=True)
+        ]
+        rate = statistics.median(rates[1:])
         return RateCost(once_s=max(0.0, begun[1] - begun[0] - rate * utterances[0].duration_s), rate=rate)
 
 

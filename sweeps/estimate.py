@@ -35,12 +35,12 @@ RAY_BETWEEN_S = 0.3
 """Between two trials on one worker (measured)."""
 RAY_END_S = 3.0
 """From the last trial to the end of the command: pictures, MLflow, Ray's shutdown (measured)."""
-RAY_BYTES = 530_000_000
-"""Ray's own services (measured)."""
-DRIVER_BYTES = 450_000_000
-"""The command itself, with torch, Ray and MLflow (measured)."""
-WORKER_BYTES = 90_000_000
-"""What a Ray worker takes beyond a plain process of the same imports (measured)."""
+SERVICES_BYTES = 1_080_000_000
+"""Ray's own services 0.6 GB, the tracking actor 0.27, the process that draws pictures 0.21 (measured)."""
+DRIVER_BYTES = 460_000_000
+"""The command itself, with torch and Ray (measured)."""
+WORKER_BYTES = 170_000_000
+"""What a Ray worker takes beyond a calibrating process that does the same (measured)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def estimate(
         shared_disk_bytes=found.shared_bytes,
         temporary_bytes=lanes * found.checkpoint_bytes,
         memory_per_trial_bytes=found.peak_bytes,
-        memory_bytes=RAY_BYTES + DRIVER_BYTES + lanes * found.peak_bytes if works else 0,
+        memory_bytes=SERVICES_BYTES + DRIVER_BYTES + lanes * found.peak_bytes if works else 0,
         device_memory_bytes=found.device_bytes,
         stages=dict(sum(map(Counter, found.trials.values()), Counter(found.shared))),
         trial_seconds=trial_s,

@@ -29,7 +29,7 @@ RECORD = 7_500
 PREDICTION = 6
 """A row of `predictions.parquet` beside its scores."""
 PREDICTIONS = 5_000
-PICTURES = 330_000
+PICTURES = 230_000
 """`confusion.png`, `masks.png`, `reconstruction.png`."""
 PACKED_IMAGE = 0.62
 """Share that zip leaves of float32 features that were float16."""
@@ -39,6 +39,8 @@ TRIAL_IN_JOURNAL, TRIAL_IN_MLFLOW = 5_000, 45_000
 """Its params and tags."""
 TRIAL_IN_RAY = 70_000
 EMPTY_JOURNAL, EMPTY_MLFLOW = 80_000, 850_000
+WRITE_AHEAD = 4_150_000
+"""SQLite's write-ahead log of one database, which stays beside it and is begun anew after 1,000 pages."""
 PROBE_METRICS, FINAL_METRICS = 2, 30
 FUNCTIONALS = {"IS09": 384, "eGeMAPSv02": 88}
 """openSMILE's functionals per utterance."""
@@ -97,7 +99,7 @@ def trial_bytes(config: TrialConfig, corpora: Corpora, *, example_bytes: int) ->
 
 def sweep_bytes() -> int:
     """Of a sweep's journal and MLflow's database before they hold anything."""
-    return EMPTY_JOURNAL + EMPTY_MLFLOW
+    return EMPTY_JOURNAL + EMPTY_MLFLOW + 2 * WRITE_AHEAD
 
 
 def metrics_of(config: TrialConfig, corpora: Corpora) -> int:

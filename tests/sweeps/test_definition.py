@@ -27,7 +27,16 @@ def test_shipped_definitions_make_valid_trials_at_every_preset(name, spread, pre
 
 
 def test_every_shipped_definition_is_tested_and_described():
-    assert definition_names() == ["ems_ablation", "ems_controls", "ems_grid", "ems_published"]
+    assert definition_names() == [
+        "ems_ablation",
+        "ems_asha",
+        "ems_controls",
+        "ems_grid",
+        "ems_pareto",
+        "ems_published",
+        "ems_race",
+        "ems_tpe",
+    ]
     for name in definition_names():
         definition = load_definition(name)
         assert definition.name == name

@@ -6,7 +6,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -318,6 +317,7 @@ sys.path.insert(0, sys.argv[1])
 from core.store import Workspace
 from test_search import Search, search_of
 search = Search(search_of("tpe", points=12), Path(sys.argv[2]), Workspace.at(Path(sys.argv[3])))
+print("ready", flush=True)
 print("\\n".join(search.run()))
 """
 
@@ -331,10 +331,10 @@ def test_a_driver_that_is_really_killed_goes_the_same_way(make, demo_workspace, 
     kills = 0
     for _ in range(60):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        while not (tmp_path / "killed").exists() and process.poll() is None:
-            time.sleep(0.02)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
         try:
-            output, _ = process.communicate(timeout=float(random.uniform(0.05, 0.6)))
+            output, _ = process.communicate(timeout=float(random.uniform(0.3, 2.0)))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
