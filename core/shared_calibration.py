@@ -81,7 +81,7 @@ class _Clock:
         begun = self.times[activity]
         rates = [
             (after - before) / utterance.duration_s
-            for before, after, utterance in zip(begun, begun[1:], utterances, strict=True)
+            for (before, after), utterance in zip(itertools.pairwise(begun), utterances, strict=True)
         ]
         rate = statistics.median(rates[1:])
         return RateCost(once_s=max(0.0, begun[1] - begun[0] - rate * utterances[0].duration_s), rate=rate)

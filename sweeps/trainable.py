@@ -23,7 +23,9 @@ from core.failures import failure_kind, is_disk_full
 from core.records import Record, read_record
 from core.store import Workspace
 from core.trial import Underway, fail_trial, trial_steps
+from sweeps.tracking.calls import TrackerLostError
 from sweeps.tracking.client import TrackingClient
+from sweeps.tracking.journal import JournalError
 
 DISK_PAUSE_S = 2.0
 """Between two looks at a full disk."""
@@ -97,6 +99,13 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             return self._says({"status": "waiting for disk"})
         try:
             return self._advance()
+        except TrackerLostError:
+            # Tracking is at fault, not the trial: Tune starts it again from its checkpoint.
+            raise
+        except JournalError:
+            # All is kept, here and in the generator; the head cannot write it now.
+            time.sleep(DISK_PAUSE_S)
+            return self._says({"status": "waiting for disk"})
         except Exception as error:
             # The border: whatever goes wrong in a trial ends this trial, not the sweep.
             if is_disk_full(error):
