@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Driver", "is_driven"]
+__all__ = ["DRIVER_LOCK", "Driver", "is_driven", "is_held"]
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ from core.store import Workspace
 from sweeps.heartbeat import Heartbeat, read_beat
 from sweeps.stop_request import clear_stop
 
-FILE = ".driver.lock"
+DRIVER_LOCK = ".driver.lock"
 PATIENCE_S = 1.0
 """A command that looks whether anybody holds the lock does so for an instant: not a reason to refuse a driver."""
 
@@ -34,7 +34,7 @@ class Driver:
     def __init__(self, name: str, workspace: Workspace, *, slots: int) -> None:
         self._name, self._workspace, self._slots = name, workspace, slots
         self._folder = workspace.sweep(name)
-        self._lock = FileLock(self._folder / FILE, timeout=PATIENCE_S)
+        self._lock = FileLock(self._folder / DRIVER_LOCK, timeout=PATIENCE_S)
         self._heartbeat: Heartbeat | None = None
 
     def __enter__(self) -> Heartbeat:
@@ -65,8 +65,13 @@ class Driver:
 
 def is_driven(folder: Path) -> bool:
     """Whether a process runs the sweep in `folder`. Creates nothing, and needs no right to write."""
+    return is_held(folder / DRIVER_LOCK)
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds this lock file. Creates nothing, and needs no right to write."""
     try:
-        file = os.open(folder / FILE, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

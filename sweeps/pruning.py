@@ -27,7 +27,8 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from core.store import Workspace
-from sweeps.references import MADE_ANEW, Kept, Known, StoredArtifact, is_held, survey
+from sweeps.driver import is_held
+from sweeps.references import MADE_ANEW, Kept, Known, StoredArtifact, survey
 
 PART_AGE_S = 3600.0
 """A half-written file without a lock is left alone until it is this old (ours): writing one takes a moment."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["MADE_ANEW", "Kept", "Known", "StoredArtifact", "TrialEntry", "find_trial", "is_held", "survey"]
+__all__ = ["MADE_ANEW", "Kept", "Known", "StoredArtifact", "TrialEntry", "find_trial", "survey"]
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,12 @@ from core.errors import BadInputError
 from core.records import Record, read_record
 from core.references import read_references
 from core.store import Workspace
+from sweeps.driver import DRIVER_LOCK, is_held
 
 MADE_ANEW = ("embed", "pretrain")
 """Stages that belong to single trials; every other stage is shared by all trials of a grid."""
 CORPORA = "demo-corpus"
 """Stage that artifacts know by its content only: it is nobody's input and kept while there is a planned trial."""
-DRIVER_LOCK = ".driver.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,22 +217,6 @@ def _artifact(description: Path) -> StoredArtifact:
         raise BadInputError(f"{description}: describes no artifact ({error})") from error
     name = f"{folder.parent.name}/{folder.name}"
     return StoredArtifact(name=name, path=folder, inputs=tuple(inputs), made=description.stat().st_mtime)
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds this lock file. Creates nothing."""
-    try:
-        file = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared, so that two who look do not see each other; gone with the descriptor.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _at_work(workspace: Workspace, plans: Iterable[str]) -> dict[str, float]:

@@ -148,10 +148,24 @@ def prepare_database(uri: str) -> None:
     path = Path(uri.removeprefix("sqlite:///"))
     with reported("making MLflow's database"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.making")), closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA journal_mode = WAL")
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
-                _client(uri)
+        with FileLock(path.with_name(f".{path.name}.making")):
+            if not path.exists():
+                _make_database(path)
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+
+
+def _make_database(path: Path) -> None:
+    """Under other names first: MLflow cannot go on with tables that a killed process made in part."""
+    made, whole = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.whole")
+    for left_over in (made, whole):
+        left_over.unlink(missing_ok=True)
+    _client(f"sqlite:///{made}")
+    with closing(sqlite3.connect(made)) as database:
+        # The client keeps its connection: a copy is sure to be complete in one file.
+        database.execute("VACUUM INTO ?", (str(whole),))
+    made.unlink()
+    whole.replace(path)
 
 
 class Experiment:

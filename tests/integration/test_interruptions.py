@@ -63,6 +63,7 @@ def stamps(workspace: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in finished}
 
 
+@pytest.mark.timeout(3000)
 def test_a_driver_killed_twenty_times_leaves_the_same_records_and_repeats_nothing(undisturbed, tmp_path):
     """Twenty kills in all: a sweep that comes through between two of them is checked, and the next one begins."""
     moments = random.Random(4)
