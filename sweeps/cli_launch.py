@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from core.errors import FailureKind
+from core.errors import BadInputError, FailureKind
 from sweeps.cli_options import Command, json_option, override_option, workspace_option
 
 if TYPE_CHECKING:
     from core.store import Workspace
     from sweeps.estimate import Estimate
     from sweeps.launching import Launching
-    from sweeps.plan import Plan
+    from sweeps.plan import Plan, PlannedTrial
 
 
 def _launch_options(command: Command) -> Command:
@@ -145,19 +145,14 @@ def retry(
 
     Example: sweep retry ems_grid --reason memory --reason lost-worker
     """
-    from core.errors import BadInputError
     from core.store import Workspace
-    from sweeps.launching import Launching, reopen_failed
+    from sweeps.launching import Launching
 
     place = Workspace.at(workspace)
-    launching = Launching.read(name, place)
-    reopened = reopen_failed(launching, place, kinds=frozenset(reasons or get_args(FailureKind)))
-    if not reopened:
-        of = f" for {', '.join(reasons)}" if reasons else ""
-        raise BadInputError(f"sweep {name!r}: no trial has failed{of}")
-    if not as_json:
-        click.echo(f"{len(reopened)} failed trials to run again")
-    _go(launching, place, yes=yes, dry_run=False, budget=budget, estimated=not no_estimate, as_json=as_json)
+    _go(
+        Launching.read(name, place), place, yes=yes, dry_run=False, budget=budget, estimated=not no_estimate,
+        as_json=as_json, retrying=reasons or get_args(FailureKind),
+    )  # fmt: skip
 
 
 def _launching(
@@ -175,10 +170,11 @@ def _launching(
 
 def _go(
     launching: Launching, workspace: Workspace, *, yes: bool, dry_run: bool, budget: str | None, estimated: bool,
-    as_json: bool,
+    as_json: bool, retrying: tuple[FailureKind, ...] = (),
 ) -> None:  # fmt: skip
     from sweeps.display import Display
     from sweeps.estimate import parse_budget, refuse
+    from sweeps.launching import failed_trials
     from sweeps.runner import launch as run
 
     hours = parse_budget(budget) if budget is not None else None
@@ -189,17 +185,22 @@ def _go(
         _show_plan(plan, workspace, as_json=as_json)
     if dry_run:
         return
-    anything = bool(plan.open_trials(workspace)) or launching.grows
+    again = failed_trials(plan, workspace, kinds=retrying)
+    if retrying and not again:
+        raise BadInputError(f"sweep {name!r}: no trial has failed" + _for(retrying))
+    if again and not as_json:
+        click.echo(f"{len(again)} failed trials to run again")
+    anything = bool(again or plan.open_trials(workspace)) or launching.grows
     if anything and (estimated or hours is not None):
         with display.live():
-            found = _estimate(launching, workspace, display.progress)
+            found = _estimate(launching, workspace, display.progress, again=again)
         if not as_json:
             click.echo(found.as_text())
         refuse(found, workspace=workspace, budget_hours=hours)
     if anything and not yes:
         click.confirm("Start?", abort=True, err=True)
     with display.live():
-        result = run(launching, workspace, display=display)
+        result = run(launching, workspace, display=display, retrying=retrying)
     if as_json:
         click.echo(json.dumps(result.as_json()))
         sys.exit(result.exit_code)
@@ -215,6 +216,10 @@ def _go(
     sys.exit(result.exit_code)
 
 
+def _for(reasons: tuple[FailureKind, ...]) -> str:
+    return "" if reasons == get_args(FailureKind) else f" for {', '.join(reasons)}"
+
+
 def _elsewhere(workspace: Workspace) -> str:
     """What a command must be told to find this workspace."""
     from core.store import WORKSPACE_VARIABLE
@@ -223,7 +228,11 @@ def _elsewhere(workspace: Workspace) -> str:
     return "" if workspace.root == default else f" --workspace {shlex.quote(str(workspace.root))}"
 
 
-def _estimate(launching: Launching, workspace: Workspace, progress: Callable[[str, int, int], None]) -> Estimate:
+def _estimate(
+    launching: Launching, workspace: Workspace, progress: Callable[[str, int, int], None], *,
+    again: tuple[PlannedTrial, ...] = (),
+) -> Estimate:  # fmt: skip
+    """`again`: failed trials that are to run once more."""
     from sweeps.cluster import slots
     from sweeps.estimate import estimate as measure
     from sweeps.launching import sample_plan
@@ -232,7 +241,7 @@ def _estimate(launching: Launching, workspace: Workspace, progress: Callable[[st
     return measure(
         plan,
         workspace,
-        open_trials=plan.open_trials(workspace),
+        open_trials=(*again, *plan.open_trials(workspace)),
         slots=slots(launching.resources),
         cpus=launching.resources.cpus,
         gpus=launching.resources.gpus,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Launching", "reopen_failed", "sample_plan"]
+__all__ = ["Launching", "failed_trials", "reopen_failed", "sample_plan"]
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from core.seeding import stream
 from core.store import Workspace, write_atomically
 from sweeps.cluster import Resources
 from sweeps.definition import SweepDefinition
-from sweeps.plan import Plan, Planner
+from sweeps.plan import Plan, PlannedTrial, Planner
 from sweeps.racing import RacingSource
 from sweeps.search import SearchSource
 from sweeps.settings import checked
@@ -92,12 +92,11 @@ class Launching:
         return self.definition.search is not None or self.definition.racing is not None
 
     def known_plan(self, workspace: Workspace, *, progress: Progress = silent) -> Plan:
-        """The trials that have come up so far; of a search or race that has not begun, none."""
-        if not self.grows:
-            return self.planner(workspace, progress=progress).whole()
-        if (workspace.sweep(self.definition.name) / FILE).exists():
-            return self.source(self.planner(workspace, progress=progress), workspace).plan
-        return Plan(definition=self.definition, trials=())
+        """The trials that have come up so far; of a search that has not begun, none."""
+        if self.definition.search is not None and not (workspace.sweep(self.definition.name) / FILE).exists():
+            # To ask the search would begin it.
+            return Plan(definition=self.definition, trials=())
+        return self.source(self.planner(workspace, progress=progress), workspace).plan
 
     def source(self, planner: Planner, workspace: Workspace) -> TrialSource:
         """Where the trials come from; a search keeps its memory in `sweeps/<name>/optuna.db`."""
@@ -133,22 +132,30 @@ def sample_plan(planner: Planner) -> Plan:
     return planner.plan([(point, definition.seeds) for point in found])
 
 
-def reopen_failed(launching: Launching, workspace: Workspace, *, kinds: frozenset[FailureKind]) -> tuple[str, ...]:
+def failed_trials(plan: Plan, workspace: Workspace, *, kinds: Collection[FailureKind]) -> tuple[PlannedTrial, ...]:
+    """The trials of a plan that failed for one of these reasons.
+
+    Failures of records before schema 3 are of no known kind and count as `error`.
+    """
+    records = [read_record(workspace.trial(trial.trial_key)) for trial in plan.trials]
+    return tuple(
+        trial
+        for trial, record in zip(plan.trials, records, strict=True)
+        if record is not None and record.status == "failed" and (record.failure or "error") in kinds
+    )
+
+
+def reopen_failed(launching: Launching, workspace: Workspace, *, kinds: Collection[FailureKind]) -> None:
     """Make trials that failed for one of these reasons open again; their reasons are kept in `HISTORY`.
 
-    Returns the trial keys. Failures of records before schema 3 are of no known kind and count as `error`.
+    For the driver of the sweep only.
     """
-    plan = launching.known_plan(workspace)
     history = workspace.sweep(launching.definition.name) / HISTORY
-    reopened = []
-    for trial in plan.trials:
+    for trial in failed_trials(launching.known_plan(workspace), workspace, kinds=kinds):
         folder = workspace.trial(trial.trial_key)
         record = read_record(folder)
-        if record is None or record.status != "failed" or (record.failure or "error") not in kinds:
-            continue
+        assert record is not None
         line = {"at": now(), "trial_key": trial.trial_key, "failure": record.failure, "reason": record.reason}
         with history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         (folder / "record.json").unlink()
-        reopened.append(trial.trial_key)
-    return tuple(reopened)

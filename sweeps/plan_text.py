@@ -41,7 +41,7 @@ def plan_text(plan: Plan, open_keys: AbstractSet[str]) -> str:
     for contrast in plan.contrasts:
         if contrast.kind == "control":
             controls.setdefault(contrast.arm_key, []).append((contrast.name, contrast.against_key))
-    width = max(len(trials[0].arm) for trials in arms.values()) + ROLE_WIDTH
+    width = max((len(trials[0].arm) for trials in arms.values()), default=0) + ROLE_WIDTH
     shown: set[str] = set()
 
     def line(key: str, role: str) -> str:
@@ -68,7 +68,14 @@ def plan_text(plan: Plan, open_keys: AbstractSet[str]) -> str:
 
 def _head(plan: Plan, open_keys: AbstractSet[str]) -> str:
     definition = plan.definition
-    return f"sweep {definition.name} (preset {definition.preset}): {len(plan.trials)} trials, {len(open_keys)} to run"
+    head = f"sweep {definition.name} (preset {definition.preset})"
+    if definition.search is None and definition.racing is None:
+        return f"{head}: {len(plan.trials)} trials, {len(open_keys)} to run"
+    if definition.search is not None:
+        more = f"{definition.search.method} chooses {definition.search.points} points"
+    else:
+        more = "the race adds seeds"
+    return f"{head}: {len(plan.trials)} trials so far, {len(open_keys)} to run; {more} as it goes"
 
 
 def _seeds(trials: list[PlannedTrial], open_keys: AbstractSet[str]) -> str:

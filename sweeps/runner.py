@@ -5,12 +5,13 @@ from __future__ import annotations
 __all__ = ["LaunchResult", "count", "launch", "registrations"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from core.config import UpstreamName
+from core.errors import FailureKind
 from core.records import read_record
 from core.resolve import resolve
 from core.store import Workspace
@@ -20,7 +21,7 @@ from sweeps.display import Display
 from sweeps.driver import Driver
 from sweeps.ending import Ending
 from sweeps.heartbeat import Heartbeat
-from sweeps.launching import Launching
+from sweeps.launching import Launching, reopen_failed
 from sweeps.plan import Plan, PlannedTrial
 from sweeps.sources import TrialSource
 from sweeps.tracking.entries import Registration, SweepState
@@ -30,6 +31,8 @@ from sweeps.tracking.tracker import Tracker
 
 UPLOAD_PATIENCE_S = 60.0
 """How long a finished sweep waits for MLflow; what is left stays in the journal."""
+HURRIED_PATIENCE_S = 3.0
+"""How long one that is to stop now does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,13 @@ class LaunchResult:
         return f"{self.complete} of {self.total} trials complete, {pruned}{len(self.failed)} failed, {self.open} open"
 
 
-def launch(launching: Launching, workspace: Workspace, *, display: Display) -> LaunchResult:
+def launch(
+    launching: Launching, workspace: Workspace, *, display: Display, retrying: Collection[FailureKind] = ()
+) -> LaunchResult:
     """Run what is open of a sweep and return how all of its trials ended.
+
+    Args:
+        retrying: trials that failed for one of these reasons are run once more.
 
     The sweep's folder gets how it was launched, its plan, journal, signs of life, and Ray's own state. Where memory is
     short the trials of that upstream are run anew with half the micro-batch, all of them: pairs stay alike. Raises
@@ -80,6 +88,8 @@ def launch(launching: Launching, workspace: Workspace, *, display: Display) -> L
         if resources.address:
             stack.enter_context(connected(resources))
         heartbeat = stack.enter_context(Driver(name, workspace, slots=slots(resources)))
+        if retrying:
+            reopen_failed(launching, workspace, kinds=retrying)
         while True:
             ending = Ending(heartbeat, display)
             with ending.on_signals():
@@ -108,7 +118,7 @@ class _Leg:
         name = self._launching.definition.name
         self._launching.write(self._workspace)
         source: TrialSource | None = None
-        tracker = None
+        tracker, patience = None, UPLOAD_PATIENCE_S
         with ExitStack() as stack:
             try:
                 planner = self._launching.planner(self._workspace, progress=self._progress)
@@ -129,11 +139,12 @@ class _Leg:
                     self._run_tune(source, tracker)
             except KeyboardInterrupt:
                 self._display.say("interrupted")
+                patience = HURRIED_PATIENCE_S
             finally:
                 plan = source.plan if source else Plan(definition=self._launching.definition, trials=())
                 result = count(plan, self._workspace)
                 if tracker is not None:
-                    self._stop(tracker, result)
+                    self._stop(tracker, result, patience)
         return result
 
     def _tracker(self, name: str, *, with_ray: bool) -> Any:
@@ -143,8 +154,8 @@ class _Leg:
             return start_tracker(name, self._workspace)
         return Tracker(name, self._workspace.root, uri=tracking_uri(self._workspace.root))
 
-    def _stop(self, tracker: Any, result: LaunchResult) -> None:
-        standing = tracker.stop(result.state, timeout=UPLOAD_PATIENCE_S)
+    def _stop(self, tracker: Any, result: LaunchResult, patience: float) -> None:
+        standing = tracker.stop(result.state, timeout=patience)
         if not standing.backlog.empty:
             name = self._launching.definition.name
             self._display.say(f"MLflow has not got everything ({standing.trouble}); later: sweep sync {name}")

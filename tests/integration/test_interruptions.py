@@ -111,19 +111,25 @@ def runs_in_mlflow(workspace: Path) -> dict[str, str]:
     return {run.data.tags["emsweep.trial_key"]: run.info.status for run in runs if "emsweep.trial_key" in run.data.tags}
 
 
-def test_one_signal_drains_with_checkpoints_and_resume_needs_no_settings(undisturbed, tmp_path):
+def test_a_signal_drains_with_checkpoints_and_resume_needs_no_settings(undisturbed, tmp_path):
     workspace = fresh(undisturbed, tmp_path / "workspace")
     # No checkpoint but the one that draining leaves.
-    process = start(workspace, *LAUNCH, "-o", "pretrain.checkpoint_every=100000", "-o", "pretrain.report_every=1")
-    wait_for(lambda: len(list(workspace.glob("trials/*/record.json"))) >= 2, process)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 4, output
-    assert "draining" in output
-    assert "sweep resume ems_grid" in output
-    assert list(workspace.glob("store/pretrain/.*.scratch/checkpoint.pt"))
-    assert 2 <= len(records(workspace)) < TRIALS
-    again = sweep(workspace, "resume", "ems_grid", "--yes", "--no-estimate")
+    first = [*LAUNCH, "-o", "pretrain.checkpoint_every=100000", "-o", "pretrain.report_every=1"]
+    resume = ["resume", "ems_grid", "--yes", "--no-estimate"]
+    done = 0
+    for arguments, number in ((first, signal.SIGINT), (resume, signal.SIGTERM)):
+        process = start(workspace, *arguments)
+        more = done + 2
+        wait_for(lambda more=more: len(records(workspace)) >= more, process)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 4, output
+        assert "draining" in output
+        assert "sweep resume ems_grid" in output
+        assert list(workspace.glob("store/pretrain/.*.scratch/checkpoint.pt"))
+        done = len(records(workspace))
+        assert more <= done < TRIALS
+    again = sweep(workspace, *resume)
     assert again.returncode == 0, again.stdout + again.stderr
     found = records(workspace)
     for record in [*found.values(), *(expected := records(undisturbed)).values()]:

@@ -1,18 +1,14 @@
-"""The main job on the demo corpus through real Ray, MLflow and SQLite: launch, again, interrupted, report."""
+"""The main job on the demo corpus through real Ray, MLflow and SQLite: launch, again, report."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.integration.runs import TINY, command, overrides, records, sweep
+from tests.integration.runs import TINY, overrides, records, sweep
 
 LAUNCH = [
     "launch", "ems_grid", "--yes", "--no-estimate",
@@ -104,35 +100,6 @@ def test_launching_again_runs_nothing_and_the_report_has_every_cell(finished):
     assert (results["n_trials"] == 2).all()
     assert len(results) == 3
     assert (workspace / "sweeps" / "ems_grid" / "report" / "index.html").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_and_launched_again_ends_with_the_same_records(finished, tmp_path, how):
-    """The project's oracle: a driver interrupted or killed in mid-sweep, the same command again, the same records."""
-    undisturbed, _ = finished
-    workspace = tmp_path / "workspace"
-    shutil.copytree(
-        undisturbed / "store", workspace / "store", ignore=lambda _, names: {"pretrain", "embed"} & set(names)
-    )
-    process = subprocess.Popen(
-        command(workspace, *LAUNCH), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
-        start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 240
-    while not list(workspace.glob("trials/*/record.json")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no trial finished in 240 s"
-        time.sleep(0.2)
-    os.kill(process.pid, how)
-    output, _ = process.communicate(timeout=120)
-    if how != signal.SIGKILL:
-        assert process.returncode == 4, output
-    before = len(records(workspace))
-    assert before < 6
-    again = sweep(workspace, *LAUNCH)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert records(workspace) == records(undisturbed)
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from core.store import Workspace
 from core.trial import fail_trial
 from sweeps.cluster import Resources
 from sweeps.definition import load_definition
-from sweeps.launching import Launching, reopen_failed, sample_plan
+from sweeps.launching import Launching, failed_trials, reopen_failed, sample_plan
+from sweeps.plan_text import plan_text
 
 AXES = ["axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3]", "axes.masking.span=[7]", "seeds=[0,1]"]
 
@@ -62,8 +63,11 @@ def test_failures_are_reopened_by_kind_and_remembered(place):
     first, second, third, _ = wanted.planner(place).whole().trials
     for trial, kind in ((first, "memory"), (second, "lost-worker"), (third, "lost-worker")):
         fail_trial(trial.unfinished, place, reason=f"of {trial.arm}", kind=kind)
-    assert reopen_failed(wanted, place, kinds=frozenset({"time-out"})) == ()
-    assert set(reopen_failed(wanted, place, kinds=frozenset({"lost-worker"}))) == {second.trial_key, third.trial_key}
+    plan = wanted.known_plan(place)
+    assert failed_trials(plan, place, kinds={"time-out"}) == ()
+    assert failed_trials(plan, place, kinds={"lost-worker"}) == (second, third)
+    reopen_failed(wanted, place, kinds={"lost-worker"})
+    assert failed_trials(plan, place, kinds={"lost-worker", "memory"}) == (first,)
     assert read_record(place.trial(first.trial_key)).failure == "memory"
     assert read_record(place.trial(second.trial_key)) is None
     lines = (place.sweep("ems_grid") / "retried.jsonl").read_text().splitlines()
@@ -79,3 +83,14 @@ def test_a_search_is_estimated_by_as_many_points_as_it_tries(place):
     # Five arms, each with a twin of its own ratio, under two seeds.
     assert len(plan.trials) == 20
     assert not (place.sweep("ems_grid")).exists()
+
+
+def test_a_race_is_known_before_it_begins_and_a_search_is_not(place):
+    race = launching("racing.start=1").known_plan(place)
+    assert [trial.seed for trial in race.trials] == [0, 0]
+    search = launching("search.method=tpe", "search.points=5").known_plan(place)
+    assert search.trials == ()
+    assert plan_text(search, set()) == (
+        "sweep ems_grid (preset smoke): 0 trials so far, 0 to run; tpe chooses 5 points as it goes"
+    )
+    assert not place.sweep("ems_grid").exists()
