@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.comparisons import Kind, planned_pairs
 from analysis.corpora import Role, sweep_corpora
+from analysis.imported import imported_sentence
 from analysis.load import Sweep
 from analysis.masks import MIXES, mixes, mixing_sentence
 from analysis.tables import as_rows
@@ -27,12 +28,12 @@ class Banner:
     """Something a reader must know before the numbers."""
 
     kind: str
-    """`leak`, `incomplete`, `missing`, `pair` or `code`."""
+    """`leak`, `incomplete`, `import`, `missing`, `pair` or `code`."""
     text: str
 
 
 def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
-    """Leaks, incomplete corpora, missing cells, unmatched pairs and uncommitted code, in this order."""
+    """Leaks, incomplete corpora, imported systems, missing cells, unmatched pairs, uncommitted code, in this order."""
     records = sweep.records
     leaks = [Banner(kind="leak", text=text) for text in _leaks(records)]
     corpora = sweep_corpora(records)
@@ -40,6 +41,7 @@ def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     notes = [Banner(kind="incomplete", text=f"Incomplete corpus{role}: {text}") for role, text in incomplete]
     notes += [Banner(kind="incomplete", text=text) for text in _set_aside(corpora)]
     unmatched = _unmatched(sweep, results)
+    notes += [Banner(kind="import", text=imported_sentence(system)) for system in sweep.imported]
     return [*leaks, *notes, *_missing(sweep), *unmatched, *_uncommitted(records), *_environments(records)]
 
 

@@ -32,13 +32,13 @@ def pairs_cell(row: Row) -> str:
 
 
 def difference_cells(row: Row, *, digits: int = 1) -> list[str]:
-    """Difference, interval, p and Holm's p of a comparison."""
+    """Difference, interval, p and its max-T correction of a comparison."""
     spread = interval(row["ci_low"], row["ci_high"], digits)
     return [points(row["difference"], digits), spread, p_value(row["p"]), p_value(row["p_corrected"])]
 
 
 def summary_cell(row: Row | None) -> str:
-    """A comparison in one cell: `+3.0 [+1.0, +5.0], p .1250` (Holm); a dash where there is none."""
+    """A comparison in one cell: `+3.0 [+1.0, +5.0], p .1250` (max-T); a dash where there is none."""
     if row is None or row["difference"] is None:
         return DASH
     difference, spread, _, corrected = difference_cells(row)

@@ -1,38 +1,41 @@
 """Cells → one row per pair of arms and metric (`comparisons`): every arm against its twin, its controls, its contrasts.
 
-Shares in [0, 1].
+Shares in [0, 1]. Letters in names: P pairs, S speakers.
 """
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "RESAMPLES", "Kind", "Pair", "comparisons_table", "planned_pairs"]
+__all__ = ["COLUMNS", "KINDS", "RESAMPLES", "Kind", "Pair", "comparisons_table", "planned_pairs"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.compared import Compared, compared, matched
+from analysis.families import family, holm
+from analysis.intervals import interval, speaker_weights, stacked, studentised_quantiles
 from analysis.load import Arm, Part, Sweep
-from analysis.statistics import (
-    Metric,
-    PairedCounts,
-    bootstrap_differences,
-    expanded_interval,
-    holm,
-    paired_difference,
-    sign_flip_floor,
-    sign_flip_p,
-    speaker_weights,
-)
-from analysis.tables import Row, sd_of
-from core.errors import BadInputError
-from core.metrics import ua, wa
+from analysis.paired import Metric
+from analysis.selection import shrunk
+from analysis.tables import Row
 
 RESAMPLES = 10_000
 METRICS: tuple[Metric, ...] = ("ua", "wa")
+AT_ONCE = 64
+"""Comparisons resampled at a time, which bounds the memory."""
+
+INTEGERS = ("n_pairs", "n_folds", "n_seeds", "n_seeds_expected", "n_speakers")
+TEXTS = ("arm", "twin", "metric", "kind", "name", "arm_key", "twin_key", "interval_method")
+COLUMNS = (
+    *("arm", "twin", "metric", "n_pairs", "difference", "sd", "ci_low", "ci_high", "p", "p_corrected", "p_floor"),
+    *("n_folds", "n_seeds", "n_seeds_expected", "n_speakers", "kind", "name", "arm_key", "twin_key", "se"),
+    *("interval_method", "p_holm", "ci_low_all", "ci_high_all", "shrunk", "p_folds", "p_folds_floor", "p_cells"),
+    *("p_cells_floor", "p_t_corrected", "effect_size", "seeds_for_80"),
+)
+"""Those that are neither TEXTS nor INTEGERS are floats."""
 
 Kind = Literal["twin", "control-twin", "control", "contrast"]
 """What a comparison asks. `twin`: is the arm better than its twin? `control-twin`: is the control arm?
@@ -76,74 +79,95 @@ def comparisons_table(
 ) -> pd.DataFrame:
     """One row per planned pair and metric (UA, WA), paired over the seed × fold cells that both have.
 
-    Columns: arm, twin (whatever the arm is compared with), metric, n_pairs, difference (mean of the paired cells), sd
-    (of the paired cells), ci_low, ci_high (95 %, resampled speakers), p (sign-flip over folds), p_corrected (Holm over
-    all comparisons of this metric and kind in the table), p_floor, n_folds, n_seeds, n_seeds_expected, n_speakers, kind
-    (`Kind`), name, arm_key, twin_key. A pair without a common seed keeps its row, empty. Raises BadInputError when two
-    arms were not tested on the same utterances.
+    - arm, twin (whatever the arm is compared with), metric, kind (`Kind`), name, arm_key, twin_key
+    - n_pairs (cells), n_folds, n_seeds, n_seeds_expected, n_speakers
+    - difference (mean of the cells), sd (of the cells), se (over speakers, sessions and seeds, `intervals.Spread`),
+      effect_size (Hedges' corrected d_z over speakers)
+    - ci_low, ci_high (95 %, `interval_method`)
+    - p (sign flips of speakers, `families.family`), p_floor; corrected over the comparisons of the same kind and
+      metric: p_corrected (step-down max-T), p_holm, and ci_low_all, ci_high_all, which hold for all at once (max-T)
+    - p_folds (exact sign flips of folds, seeds averaged), p_cells (of seed × fold cells), each with its floor: what
+      each assumes stands in docs/calibration.md; p_t_corrected (Nadeau & Bengio)
+    - shrunk (empirical Bayes within kind and metric), seeds_for_80 (`power.seeds_for_power`, inf: no number of seeds)
+
+    Empty where not defined; a pair without a common seed keeps its row. Raises BadInputError when two arms were not
+    tested on the same utterances.
     """
-    rows = [
-        _comparison(pair, metric=metric, tests=tests, draws=(resamples, seed))
-        for pair in planned_pairs(sweep)
-        for metric in METRICS
-    ]
-    names = ["arm", "twin", "metric", "n_pairs", "difference", "sd", "ci_low", "ci_high", "p", "p_corrected"]
-    names += ["p_floor", "n_folds", "n_seeds", "n_seeds_expected", "n_speakers", "kind", "name", "arm_key", "twin_key"]
-    table = pd.DataFrame(rows, columns=names)
-    for _, family in table[table["p"].notna()].groupby(["kind", "metric"]):
-        table.loc[family.index, "p_corrected"] = holm(family["p"].tolist())
-    floats = ["difference", "sd", "ci_low", "ci_high", "p", "p_corrected", "p_floor"]
-    integers = ["n_pairs", "n_folds", "n_seeds", "n_seeds_expected", "n_speakers"]
-    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
+    found: list[Compared | None] = []
+    rows: list[Row] = []
+    for pair in planned_pairs(sweep):
+        both = matched(pair.arm, pair.against, tests)
+        for metric in METRICS:
+            found.append(compared(both, metric=metric) if both else None)
+            rows.append(_named(pair, metric))
+    quantiles = _quantiles(found, resamples=resamples, seed=seed)
+    for place, (one, row) in enumerate(zip(found, rows, strict=True)):
+        row |= one.row(quantiles[place]) if one else {"n_pairs": 0, "n_seeds": 0}
+    for places in _families(found, rows):
+        members = [one for place in places if (one := found[place]) is not None]
+        own = [quantiles[place] for place in places]
+        for place, columns in zip(places, _together(members, own), strict=True):
+            rows[place] |= columns
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    floats = [name for name in COLUMNS if name not in TEXTS + INTEGERS]
+    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(INTEGERS, "Int64"))
 
 
-def _comparison(pair: Pair, *, metric: Metric, tests: Mapping[str, Part], draws: tuple[int, int]) -> Row:
+def _named(pair: Pair, metric: Metric) -> Row:
     arm, against = pair.arm, pair.against
     planned = set(arm.planned_seeds) & set(against.planned_seeds)
     row: Row = {"arm": arm.name, "twin": against.name, "metric": metric, "arm_key": arm.key, "twin_key": against.key}
-    row |= {"kind": pair.kind, "name": pair.name, "n_seeds_expected": len(planned)}
-    parts = _parts(pair, tests)
-    if not parts:
-        return row | {"n_pairs": 0, "n_seeds": 0}
-    differences_KF = np.array([_fold_metric(own, metric) - _fold_metric(other, metric) for own, other in parts])
-    paired = _paired_counts(parts)
-    n_speakers, n_folds = len(parts[0][0].speakers), differences_KF.shape[1]
-    weights_BS = speaker_weights(n_speakers, resamples=draws[0], seed=draws[1])
-    draws_B = bootstrap_differences(paired, metric=metric, weights_BS=weights_BS)
-    low, high = expanded_interval(draws_B, n_speakers=n_speakers) or (float("nan"), float("nan"))
-    return row | {
-        "n_pairs": differences_KF.size,
-        "difference": paired_difference(paired, metric=metric),
-        "sd": sd_of(pd.Series(differences_KF.ravel())),
-        "ci_low": low,
-        "ci_high": high,
-        "p": sign_flip_p(differences_KF.mean(axis=0).tolist()),
-        "p_floor": sign_flip_floor(n_folds),
-        "n_folds": n_folds,
-        "n_seeds": len(parts),
-        "n_speakers": n_speakers,
-    }
+    return row | {"kind": pair.kind, "name": pair.name, "n_seeds_expected": len(planned)}
 
 
-def _parts(pair: Pair, tests: Mapping[str, Part]) -> list[tuple[Part, Part]]:
-    """Test parts of both arms under the seeds that both have, all on the same utterances."""
-    others = {record.seed: tests[record.trial_key] for record in pair.against.records}
-    found = [(tests[record.trial_key], others[record.seed]) for record in pair.arm.records if record.seed in others]
-    if len({part.identity for both in found for part in both}) > 1:
-        raise BadInputError(
-            f"arm {pair.arm.name!r} and arm {pair.against.name!r}: their trials were not tested on the same utterances "
-            "and folds"
-        )
-    return found
+def _quantiles(found: Sequence[Compared | None], *, resamples: int, seed: int) -> dict[int, tuple[float, float]]:
+    """Place → quantiles of the studentised difference, over draws that all pairs on the same speakers share."""
+    grouped: dict[tuple[str, ...], list[int]] = {}
+    for place, one in enumerate(found):
+        if one is not None:
+            grouped.setdefault(one.speakers, []).append(place)
+    quantiles: dict[int, tuple[float, float]] = {}
+    for speakers, places in grouped.items():
+        draws_BS = speaker_weights(len(speakers), resamples=resamples, seed=seed)
+        for chunk in (places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)):
+            added_SP, weight_SP = stacked([one.parts for place in chunk if (one := found[place]) is not None])
+            low_P, high_P = studentised_quantiles(added_SP, weight_SP, draws_BS=draws_BS)
+            quantiles |= dict(zip(chunk, zip(low_P.tolist(), high_P.tolist(), strict=True), strict=True))
+    return quantiles
 
 
-def _fold_metric(part: Part, metric: Metric) -> NDArray[np.float64]:
-    score = {"ua": ua, "wa": wa}[metric]
-    return np.array([score(counts_CC) for counts_CC in part.counts.sum(axis=1)])
+def _families(found: Sequence[Compared | None], rows: Sequence[Row]) -> list[list[int]]:
+    """Places of the comparisons of one kind and metric that could be made."""
+    grouped: dict[tuple[object, object], list[int]] = {}
+    for place, (one, row) in enumerate(zip(found, rows, strict=True)):
+        if one is not None:
+            grouped.setdefault((row["kind"], row["metric"]), []).append(place)
+    return list(grouped.values())
 
 
-def _paired_counts(parts: list[tuple[Part, Part]]) -> PairedCounts:
-    gains = [
-        np.diagonal(own.counts, axis1=2, axis2=3) - np.diagonal(other.counts, axis1=2, axis2=3) for own, other in parts
-    ]
-    return PairedCounts(gain=np.mean(gains, axis=0), total=parts[0][0].counts.sum(axis=3))
+def _together(members: Sequence[Compared], own: Sequence[tuple[float, float]]) -> list[Row]:
+    """Columns that depend on the whole family, one row per member.
+
+    `own`: quantiles of each by itself. They need not lie around zero, and the joint interval is not to end inside.
+    """
+    speakers = sorted({speaker for one in members for speaker in one.speakers})
+    index = {speaker: place for place, speaker in enumerate(speakers)}
+    added_SP, weight_SP = np.zeros((len(speakers), len(members))), np.zeros((len(speakers), len(members)))
+    for column, one in enumerate(members):
+        places = [index[speaker] for speaker in one.speakers]
+        added_SP[places, column], weight_SP[places, column] = one.parts.by_speaker, one.parts.weights
+    error_P = np.array([one.error for one in members])
+    tests = family(added_SP, weight_SP, error_P=error_P)
+    p_P: list[float] = tests.p_P.tolist()
+    drawn_P = shrunk(added_SP.sum(axis=0).tolist(), error_P.tolist())
+    rows = []
+    for column, one in enumerate(members):
+        row: Row = {"p": p_P[column], "p_corrected": float(tests.p_max_t_P[column]), "shrunk": drawn_P[column]}
+        quantiles = (min(-tests.quantile, own[column][0]), max(tests.quantile, own[column][1]))
+        both = interval(one.parts.difference, one.spread, quantiles=quantiles, n_speakers=len(one.speakers))
+        if both is not None:
+            row["ci_low_all"], row["ci_high_all"] = both
+        rows.append(row)
+    for row, corrected in zip(rows, holm(p_P), strict=True):
+        row["p_holm"] = corrected
+    return rows

@@ -13,15 +13,20 @@ import pandas as pd
 from analysis.banners import Banner, banners
 from analysis.changes import change_rows, changes_sentences
 from analysis.comparisons import RESAMPLES, comparisons_table
+from analysis.confusion import draw_confusions
 from analysis.corpora import Role, sweep_corpora
-from analysis.figures import Drawing, draw_changes, draw_confusions, draw_differences
+from analysis.examples import draw_examples
+from analysis.figures import Drawing
+from analysis.forest import draw_changes, draw_differences
 from analysis.heatmap import draw_heatmaps
-from analysis.load import Arm, Outcome, Part, Sweep
+from analysis.learning import draw_learning
+from analysis.load import Outcome, Part, Sweep
 from analysis.masks import policy_table
 from analysis.openings import Opening
 from analysis.pretraining import draw_losses, measured_sentence
 from analysis.published import PublishedRow, read_published
 from analysis.ratios import draw_ratios
+from analysis.reliability import draw_reliability
 from analysis.sentences import (
     METRIC_DEFINITIONS,
     choose_arms,
@@ -30,6 +35,7 @@ from analysis.sentences import (
     protocol_sentences,
     tally_sentence,
 )
+from analysis.speakers import draw_speakers
 from analysis.specificity import Finding, findings, specificity_sentences, specificity_table
 from analysis.tables import as_rows, results_table
 from core.records import CorpusEntry
@@ -186,7 +192,7 @@ def _trial(outcome: Outcome) -> dict[str, Any]:
 
 def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
-    for arm in sweep.arms.values():
+    for arm in sweep.planned:
         for outcome in arm.outcomes:
             if outcome.record is not None:
                 found.setdefault("\n".join(protocol_sentences(outcome.record)), {})[arm.name] = None
@@ -196,19 +202,12 @@ def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
 def _drawings(
     sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame, chosen: Mapping[str, str]
 ) -> tuple[Drawing, ...]:
-    drawn = [draw_differences(comparisons), *draw_heatmaps(comparisons, sweep.arms), draw_changes(comparisons)]
-    if chosen:
-        drawn.append(_confusions(sweep, tests, tuple(chosen.values())))
-    drawn += [draw_ratios(results), draw_losses(results)]
-    return tuple(drawing for drawing in drawn if drawing is not None)
-
-
-def _confusions(sweep: Sweep, tests: Mapping[str, Part], chosen: tuple[str, ...]) -> Drawing:
-    pairs = [(sweep.arms[key], sweep.arms[sweep.arms[key].twin_key or ""]) for key in chosen]
-
-    def pooled(arm: Arm, other: Arm) -> tuple[str, Any]:
-        records = [record for record in arm.records if record.seed in other.seeds]
-        return arm.name, sum(tests[record.trial_key].counts.sum(axis=(0, 1)) for record in records)
-
-    named = [(pooled(arm, twin), pooled(twin, arm)) for arm, twin in pairs]
-    return draw_confusions(named, classes=pairs[0][0].records[0].corpus.classes)
+    drawn = [*draw_differences(comparisons, sweep.arms), *draw_heatmaps(comparisons, sweep.arms)]
+    drawn += draw_changes(comparisons)
+    pairs = [(sweep.arms[key], sweep.arms[sweep.arms[key].twin_key or ""]) for key in chosen.values()]
+    if pairs:
+        drawn += [draw_confusions(pairs, tests), draw_speakers(pairs, tests)]
+        found = [draw_reliability(pairs, trials_root=sweep.trials_root), draw_learning(pairs)]
+        found.append(draw_examples(pairs, trials_root=sweep.trials_root))
+        drawn += [drawing for drawing in found if drawing is not None]
+    return (*drawn, *draw_ratios(results), *draw_losses(results))

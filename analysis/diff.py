@@ -9,21 +9,15 @@ __all__ = ["METRICS", "ArmDifference", "MatchedBy", "Side", "SweepDiff", "diff_s
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from analysis.intervals import MIN_SPEAKERS, paired_interval
 from analysis.load import Arm, Part, Sweep, load_sweep, read_part
-from analysis.statistics import (
-    Metric,
-    PairedCounts,
-    bootstrap_differences,
-    expanded_interval,
-    paired_difference,
-    speaker_weights,
-)
+from analysis.paired import Contributions, Metric, contributions
 from core.errors import BadInputError
 from core.records import Record
 
@@ -130,7 +124,9 @@ def _load(side: Side) -> Sweep:
     plan_path = side.root / "sweeps" / side.name / "plan.json"
     if not plan_path.exists():
         raise BadInputError(f"sweep {side.name!r}: not launched in workspace {side.root}")
-    return load_sweep(plan_path=plan_path, trials_root=side.root / "trials")
+    sweep = load_sweep(plan_path=plan_path, trials_root=side.root / "trials")
+    # Of imported systems there is nothing to compare on validation.
+    return replace(sweep, arms={arm.key: arm for arm in sweep.planned})
 
 
 def _statuses(sweep: Sweep) -> dict[str, int]:
@@ -236,12 +232,10 @@ def _difference(
     elif not alike:
         note = "not validated on the same utterances and folds"
     else:
-        paired = _paired_counts(parts)
-        weights_BS = speaker_weights(len(parts[0][0].speakers), resamples=draws[0], seed=draws[1])
-        draws_B = bootstrap_differences(paired, metric=metric, weights_BS=weights_BS)
-        difference = paired_difference(paired, metric=metric)
-        interval = expanded_interval(draws_B, n_speakers=len(parts[0][0].speakers))
-        note = "" if interval else "too few speakers for an interval"
+        paired = _contributions(parts, metric)
+        difference, interval = paired.difference, paired_interval(paired, resamples=draws[0], seed=draws[1])
+        few = "too few speakers" if len(parts[0][0].speakers) < MIN_SPEAKERS else "too few speakers differ"
+        note = "" if interval else f"{few} for an interval"
     low, high = interval or (None, None)
     return ArmDifference(
         a=match.a.name,
@@ -261,12 +255,12 @@ def _difference(
     )
 
 
-def _paired_counts(parts: Sequence[tuple[Part, Part]]) -> PairedCounts:
-    """Right answers of B minus those of A, mean over seeds."""
-    gains_KFSC = [
+def _contributions(parts: Sequence[tuple[Part, Part]], metric: Metric) -> Contributions:
+    """What each speaker adds to B − A under each seed."""
+    gains = [
         np.diagonal(other.counts, axis1=2, axis2=3) - np.diagonal(own.counts, axis1=2, axis2=3) for own, other in parts
     ]
-    return PairedCounts(gain=np.mean(gains_KFSC, axis=0), total=parts[0][0].counts.sum(axis=3))
+    return contributions(np.stack(gains).astype(np.float64), parts[0][0].counts.sum(axis=3), metric=metric)
 
 
 def _mean(records: Sequence[Record], metric: Metric) -> float | None:

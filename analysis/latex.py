@@ -2,7 +2,7 @@ r"""The results as a LaTeX table, in percent: `results.tex`."""
 
 from __future__ import annotations
 
-__all__ = ["latex_text"]
+__all__ = ["latex", "latex_text"]
 
 from analysis.cells import difference_cells, score_cells, trials_cell
 from analysis.content import Report
@@ -38,19 +38,19 @@ def latex_text(report: Report) -> str:
         difference = differences.get(row["arm_key"])
         cells = [row["arm"], trials_cell(row), *score_cells(row, digits=2), percent(row["realised_ratio"], 2)]
         cells += difference_cells(difference, digits=2) if difference else ["", "", "", ""]
-        lines.append(" & ".join(map(_latex, cells)) + r" \\")
-    header = ["Arm", "Trials", "UA", "WA", "F1", "Realised ratio", "ΔUA", "95 % interval", "p", "p (Holm)"]
+        lines.append(" & ".join(map(latex, cells)) + r" \\")
+    header = ["Arm", "Trials", "UA", "WA", "F1", "Realised ratio", "ΔUA", "95 % interval", "p", "p (max-T)"]
     notes = [banner.text for banner in report.banners]
     caption = f"Sweep {report.name}: percent, mean ± sd over folds and seeds; ΔUA against the twin in points."
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex(' '.join([caption, *notes]))}}}",
+            rf"\caption{{{latex(' '.join([caption, *notes]))}}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in report.name)}}}",
             r"\begin{tabular}{lrrrrrrrrr}",
             r"\toprule",
-            " & ".join(map(_latex, header)) + r" \\",
+            " & ".join(map(latex, header)) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -61,5 +61,5 @@ def latex_text(report: Report) -> str:
     )
 
 
-def _latex(text: str) -> str:
+def latex(text: str) -> str:
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)

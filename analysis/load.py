@@ -7,23 +7,17 @@ from __future__ import annotations
 
 __all__ = ["Arm", "Outcome", "Part", "Sweep", "load_sweep", "open_test", "read_part"]
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.plan import Control, Plan, PlannedTrial, read_plan
+from analysis.imported import EVERY_ARM, ImportedSystem, imported_folder, read_imports
+from analysis.parts import Part, read_part, read_parts
+from analysis.plan import Contrast, Control, Plan, PlannedTrial, read_plan
 from core.errors import BadInputError
-from core.metrics import macro_f1, ua, wa
-from core.records import FoldMetrics, Record, Split, read_predictions, read_record
-
-COLUMNS = ("utterance", "speaker", "fold", "label", "predicted")
-TOLERANCE = 1e-9
-"""Largest difference between a recorded metric and the one recomputed here: rounding only."""
+from core.records import Record, Split, read_record
 
 Status = Literal["complete", "pruned", "failed", "missing"]
 
@@ -57,6 +51,8 @@ class Arm:
     upstream: str
     axes: dict[str, object]
     outcomes: tuple[Outcome, ...]
+    external: ImportedSystem | None = None
+    """Of another's system: where it came from. It was not planned, and has test predictions only."""
 
     @property
     def complete(self) -> tuple[Outcome, ...]:
@@ -82,37 +78,44 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One split of one trial's predictions, counted."""
-
-    folds: tuple[str, ...]
-    speakers: tuple[str, ...]
-    counts: NDArray[np.int64]
-    """Utterances by fold, speaker, true class and predicted class: shape (F, S, C, C)."""
-    identity: str
-    """Hash of (fold, utterance, speaker, label): equal when two trials were asked the same."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A plan with its records. `arms` is keyed by arm key, in the order of the plan."""
+    """A plan with its records. `arms` is keyed by arm key, in the order of the plan; imported systems come last."""
 
     plan: Plan
+    """With a contrast for every arm that is compared with an imported system."""
     trials_root: Path
     arms: dict[str, Arm]
+    imports_root: Path
+
+    @property
+    def planned(self) -> tuple[Arm, ...]:
+        """The arms of the plan, without imported systems."""
+        return tuple(arm for arm in self.arms.values() if arm.external is None)
+
+    @property
+    def imported(self) -> tuple[ImportedSystem, ...]:
+        return tuple(arm.external for arm in self.arms.values() if arm.external is not None)
 
     @property
     def upstreams(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(arm.upstream for arm in self.arms.values()))
+        return tuple(dict.fromkeys(arm.upstream for arm in self.planned))
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        return tuple(outcome for arm in self.arms.values() for outcome in arm.outcomes)
+        """Of the planned trials."""
+        return tuple(outcome for arm in self.planned for outcome in arm.outcomes)
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All records there are, of whatever status."""
+        """All records of planned trials that there are, of whatever status."""
         return tuple(outcome.record for outcome in self.outcomes if outcome.record is not None)
+
+    def folder(self, record: Record) -> Path:
+        """Where the predictions of a record are."""
+        system = self.arms[record.arm_key].external
+        if system is None:
+            return self.trials_root / record.trial_key
+        return self.imports_root / system.name / system.run_folder(record.seed)
 
     def cells(self) -> pd.DataFrame:
         """One row per complete trial, split and fold: trial_key, arm_key, arm, seed, fold, split, n, ua, wa, macro_f1.
@@ -149,90 +152,30 @@ def load_sweep(*, plan_path: Path, trials_root: Path) -> Sweep:
         _check_identity(planned, record)
         grouped.setdefault(planned.arm_key, []).append(Outcome(planned=planned, record=record))
     arms = {key: _arm(outcomes) for key, outcomes in grouped.items()}
-    sweep = Sweep(plan=plan, trials_root=trials_root, arms=arms)
-    _check_one_corpus(sweep.records)
-    for arm in arms.values():
-        for record in arm.records:
-            read_part(trials_root / record.trial_key, record=record, split="validation")
+    imported = {key: _imported(system) for key, system in read_imports(plan_path).items()}
+    sweep = Sweep(
+        plan=_with_imported(plan, arms, imported),
+        trials_root=trials_root,
+        arms=arms | imported,
+        imports_root=imported_folder(plan_path),
+    )
+    _check_one_corpus((*sweep.records, *(record for arm in imported.values() for record in arm.records)))
+    _read(sweep, [record for arm in sweep.planned for record in arm.records], "validation")
     return sweep
 
 
 def open_test(sweep: Sweep) -> dict[str, Part]:
-    """Trial key → counted test predictions, for every complete trial. Record the opening before calling this.
+    """Trial key → counted test predictions, for every complete trial and every run of an imported system.
 
-    Raises BadInputError when a trial left none, or when they do not give the metrics in its record.
+    Record the opening before calling this. Raises BadInputError when a trial left none, or when they do not give the
+    metrics in its record.
     """
-    return {
-        record.trial_key: read_part(sweep.trials_root / record.trial_key, record=record, split="test")
-        for arm in sweep.arms.values()
-        for record in arm.records
-    }
+    return _read(sweep, [record for arm in sweep.arms.values() for record in arm.records], "test")
 
 
-def read_part(folder: Path, *, record: Record, split: Split) -> Part:
-    """Count the predictions of one split and hold them against the metrics in the record.
-
-    Raises BadInputError for a column that is absent, an utterance predicted twice in a fold, a fold or class that the
-    record does not know, or UA, WA or macro-F1 that differ from the record's.
-    """
-    where = f"trial {record.trial_key}, {split}"
-    metrics = [entry for entry in (record.metrics.folds if record.metrics else ()) if entry.split == split]
-    if len(metrics) != record.protocol.n_folds:
-        raise BadInputError(f"{where}: metrics of {len(metrics)} folds in the record, {record.protocol.n_folds} needed")
-    frame = read_predictions(folder, split=split)
-    absent = [name for name in COLUMNS if name not in frame.columns]
-    if absent:
-        raise BadInputError(f"{where}: predictions have no column {absent[0]!r}")
-    frame = frame[list(COLUMNS)].astype(str)
-    if frame.duplicated(["fold", "utterance"]).any():
-        twice = frame.loc[frame.duplicated(["fold", "utterance"]), "utterance"].iloc[0]
-        raise BadInputError(f"{where}: utterance {twice!r} is predicted twice in one fold")
-    part = _count(frame, folds=[entry.fold for entry in metrics], classes=record.corpus.classes, where=where)
-    for counts_SCC, entry in zip(part.counts, metrics, strict=True):
-        _check_metrics(counts_SCC.sum(axis=0), entry, where)
-    return part
-
-
-def _count(frame: pd.DataFrame, *, folds: list[str], classes: tuple[str, ...], where: str) -> Part:
-    speakers = sorted(frame["speaker"].unique())
-    codes = (
-        _codes(frame["fold"], folds, f"{where}: fold"),
-        _codes(frame["speaker"], speakers, f"{where}: speaker"),
-        _codes(frame["label"], list(classes), f"{where}: label"),
-        _codes(frame["predicted"], list(classes), f"{where}: predicted class"),
-    )
-    shape = (len(folds), len(speakers), len(classes), len(classes))
-    flat = np.bincount(np.ravel_multi_index(codes, shape), minlength=int(np.prod(shape)))
-    columns = (frame[name].tolist() for name in ("fold", "utterance", "speaker", "label"))  # lists: far faster to walk
-    rows = sorted(zip(*columns, strict=True))
-    identity = hashlib.sha256("\n".join(map("\t".join, rows)).encode()).hexdigest()
-    return Part(
-        folds=tuple(folds),
-        speakers=tuple(speakers),
-        counts=flat.reshape(shape).astype(np.int64),
-        identity=identity,
-    )
-
-
-def _codes(values: pd.Series[str], known: list[str], what: str) -> NDArray[np.intp]:
-    codes = pd.Index(known).get_indexer(pd.Index(values))
-    if (codes < 0).any():
-        foreign = values.iloc[int(np.argmax(codes < 0))]
-        raise BadInputError(f"{what} {foreign!r} is not in the record ({', '.join(known)})")
-    return codes
-
-
-def _check_metrics(counts_CC: NDArray[np.int64], entry: FoldMetrics, where: str) -> None:
-    try:
-        again = {"n": int(counts_CC.sum()), "ua": ua(counts_CC), "wa": wa(counts_CC), "macro_f1": macro_f1(counts_CC)}
-    except BadInputError as error:
-        raise BadInputError(f"{where}, fold {entry.fold}: {error}") from error
-    for name, value in again.items():
-        recorded = getattr(entry, name)
-        if not abs(recorded - value) <= TOLERANCE:
-            raise BadInputError(
-                f"{where}, fold {entry.fold}: the record says {name} {recorded}, its predictions give {value}"
-            )
+def _read(sweep: Sweep, records: list[Record], split: Split) -> dict[str, Part]:
+    parts = read_parts([sweep.folder(record) for record in records], records=records, split=split)
+    return {record.trial_key: part for record, part in zip(records, parts, strict=True)}
 
 
 def _arm(outcomes: list[Outcome]) -> Arm:
@@ -246,6 +189,38 @@ def _arm(outcomes: list[Outcome]) -> Arm:
         axes=dict(first.axes),
         outcomes=tuple(outcomes),
     )
+
+
+def _imported(system: ImportedSystem) -> Arm:
+    records = [system.record(seed) for seed in sorted(system.runs)]
+    planned = [
+        PlannedTrial(
+            trial_key=record.trial_key,
+            arm=record.arm,
+            arm_key=record.arm_key,
+            twin_key=None,
+            seed=record.seed,
+            axes={},
+            upstream=record.upstream,
+        )
+        for record in records
+    ]
+    outcomes = [Outcome(planned=trial, record=record) for trial, record in zip(planned, records, strict=True)]
+    return replace(_arm(outcomes), external=system)
+
+
+def _with_imported(plan: Plan, arms: dict[str, Arm], imported: dict[str, Arm]) -> Plan:
+    """The plan with a contrast for every arm that an imported system says it is to be compared with."""
+    twins = {arm.twin_key for arm in arms.values()}
+    contrasts = []
+    for key, system in imported.items():
+        asked = system.external.against if system.external else ()
+        for arm in (arms | imported).values():
+            every = EVERY_ARM in asked and arm.external is None and arm.control == "none" and arm.key not in twins
+            if arm.key in asked or every:
+                name = f"{arm.name} against {system.name}"
+                contrasts.append(Contrast(kind="contrast", name=name, arm_key=arm.key, against_key=key))
+    return plan.model_copy(update={"contrasts": (*plan.contrasts, *contrasts)})
 
 
 def _check_identity(planned: PlannedTrial, record: Record | None) -> None:

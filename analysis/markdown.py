@@ -52,7 +52,7 @@ def _results(report: Report) -> Table:
 
 def _differences(comparisons: pd.DataFrame) -> Table:
     return [
-        ["arm", "twin", "metric", "pairs", "difference (points)", "95 % interval", "p", "p (Holm)"],
+        ["arm", "twin", "metric", "pairs", "difference (points)", "95 % interval", "p", "p (max-T)"],
         *(
             [row["arm"], row["twin"], row["metric"].upper(), pairs_cell(row), *difference_cells(row)]
             for row in as_rows(comparisons[comparisons["kind"] == "twin"])
@@ -78,7 +78,7 @@ def _controls(report: Report) -> Table:
 def _changes(report: Report) -> Table:
     head = ["change", "arm", "against", "realised ratio %", "against %", "UA difference (points)", "95 % interval"]
     return [
-        ["upstream", *head, "p", "p (Holm)"],
+        ["upstream", *head, "p", "p (max-T)"],
         *(
             [
                 *(row["upstream"], row["name"], row["arm"], row["twin"]),

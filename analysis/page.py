@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["html_text"]
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
 from analysis.tables import as_rows
-from analysis.wording import count, interval, joined, loss, mean_sd, p_value, percent, points
+from analysis.wording import DASH, count, interval, joined, loss, mean_sd, p_value, percent, points
 
+CONTENTS = Markup("<!-- contents -->")
+HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)</h2>')
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -35,19 +38,27 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
         lstrip_blocks=True,
     )
     words = {"percent": percent, "points": points, "mean_sd": mean_sd, "p_value": p_value, "joined": joined}
-    environment.filters |= words | {"loss": loss}
+    environment.filters |= words | {"loss": loss, "sortable": _sortable, "setting": _setting, "signed": _signed}
     environment.globals |= {"count": count, "interval": interval, "chosen_frames": chosen_frames}
     documents = svgs or {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
-    return environment.get_template("index.html").render(
+    text = environment.get_template("index.html").render(
         **_tables(report),
         report=report,
         style=_raw("style.css"),
-        script=_raw("sort.js"),
+        script=_raw("page.js"),
         figures=[(drawing, _inline(drawing, documents[drawing.name])) for drawing in report.drawings],
         definitions=METRIC_DEFINITIONS,
         protocol_note=PROTOCOL_NOTE,
         resamples=RESAMPLES,
+        contents_mark=CONTENTS,
     )
+    return text.replace(CONTENTS, _contents(text), 1)
+
+
+def _contents(text: str) -> str:
+    """Links to the sections that a page really has."""
+    links = [f'<li><a href="#{name}">{title}</a></li>' for name, title in HEADING.findall(text)]
+    return "\n".join(["<ul>", *links, "</ul>"])
 
 
 def _tables(report: Report) -> dict[str, Any]:
@@ -70,8 +81,24 @@ def _tables(report: Report) -> dict[str, Any]:
     }
 
 
+def _sortable(value: float | str) -> str:
+    """A value as the page's script sorts by: six digits tell any two cells apart."""
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _setting(value: str | None) -> str:
+    """A temperature of the tables (`1.0`, `inf`) as it is written on figures."""
+    return DASH if value is None else f"{float(value):g}".replace("inf", "∞")
+
+
+def _signed(value: float | None) -> str:
+    """Two decimals with a sign, but for zero."""
+    text = DASH if value is None else f"{value:+.2f}".replace("-", "−")
+    return text.lstrip("+−") if not text.strip("+−0.") else text
+
+
 def _inline(drawing: Drawing, document: str) -> Markup:
-    label = str(escape(f"{drawing.title}. {drawing.caption}"))
+    label = str(escape(drawing.title))  # the caption stands beside it
     return Markup(inline_svg(document, name=f"fig-{drawing.name}", label=label))  # our own SVG, text escaped in it
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from analysis.figures import ROW_INCHES, Drawing, clean
+from analysis.figures import DOUBLE, Drawing, Sheet, clean, draw_spans, name_rows, sheets
 from analysis.svg import ACCENT, GRID, INK, styled
 from analysis.wording import count
 from core.records import Record
@@ -58,47 +58,63 @@ def measured_with(results: pd.DataFrame) -> str:
     return f"Each arm is measured with its own {own}: compare an arm with its twin and controls only"
 
 
-def draw_losses(results: pd.DataFrame) -> Drawing | None:
-    """Validation loss of every arm in each intensity quarter, one panel per upstream. None when no arm has one."""
-    data = loss_table(results)
-    if data.empty:
-        return None
+def draw_losses(results: pd.DataFrame) -> list[Drawing]:
+    """Validation loss of every arm in each intensity quarter, one panel per upstream; as many figures as the arms fill.
+
+    None when no arm has a loss.
+    """
+    data = loss_table(results).drop(columns="arm_key")
+    data = data.sort_values("upstream", key=lambda column: column.map(list(dict.fromkeys(column)).index), kind="stable")
+    return [_drawing(data.iloc[sheet.rows], sheet, results) for sheet in sheets(len(data))]
+
+
+def _drawing(data: pd.DataFrame, sheet: Sheet, results: pd.DataFrame) -> Drawing:
     groups = [(str(upstream), group) for upstream, group in data.groupby("upstream", sort=False)]
+    several = results.loc[results["validation_loss"].notna(), "upstream"].nunique() > 1
     with styled():
         lengths = [len(group) for _, group in groups]
-        figure = Figure(figsize=(8.6, 0.9 + 0.7 * len(groups) + ROW_INCHES * len(data)), layout="constrained")
+        figure = Figure(figsize=(DOUBLE, 0.85 + 0.35 * (len(groups) - 1) + sheet.height), layout="constrained")
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[length + 1 for length in lengths])
         for axes, (upstream, group) in zip(panels.flat, groups, strict=True):
-            _panel(axes, group)
-            if len(groups) > 1:
+            _panel(axes, group, named=sheet.named)
+            if several:
                 axes.set_title(upstream)
         panels[-1, 0].set_xlabel("validation loss (mean absolute error per feature value)")
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=5)
     return Drawing(
-        name="pretraining",
-        title="Validation loss by intensity of the frames",
+        name=f"pretraining{sheet.suffix}",
+        title=f"Validation loss by intensity of the frames{sheet.note}",
         caption=f"Reconstruction of speech of speakers the upstream never heard, {measured_frames(results)}; mean over "
         "folds and seeds, by quarter of each utterance's frames from least (Q1) to most intense (Q4) on the source's "
         f"track, for control arms too. {measured_with(results)}. Smaller is better."
-        + (" The upstreams rebuild different things." if len(groups) > 1 else ""),
+        + (" The upstreams rebuild different things." if several else ""),
         figure=figure,
-        data=data.drop(columns="arm_key"),
+        data=data,
     )
 
 
-def _panel(axes: Axes, data: pd.DataFrame) -> None:
+def _panel(axes: Axes, data: pd.DataFrame, *, named: bool) -> None:
+    data = data if named else data.sort_values("validation_loss", kind="stable")
+    size = 1.0 if named else 0.4
     rows = np.arange(len(data))
     values_AQ = data[list(QUARTERS)].to_numpy(dtype=np.float64)
-    axes.hlines(rows, values_AQ.min(axis=1), values_AQ.max(axis=1), color=GRID, linewidth=1.6)
+    draw_spans(axes, values_AQ.min(axis=1), values_AQ.max(axis=1), rows, colour=GRID, width=1.2 * size)
     names = ("Q1, least intense", "Q2", "Q3", "Q4, most intense")
     for (shape, fill), name, values in zip(MARKS, names, values_AQ.T, strict=True):
         face = to_rgba(ACCENT, fill)
         axes.plot(
-            values, rows, shape, color=ACCENT, markerfacecolor=face, markeredgecolor=ACCENT, markersize=5.5, label=name
+            values,
+            rows,
+            shape,
+            color=ACCENT,
+            markerfacecolor=face,
+            markeredgecolor=ACCENT,
+            markersize=4.5 * size,
+            markeredgewidth=size,
+            label=name,
         )
-    axes.plot(data["validation_loss"], rows, "|", color=INK, markersize=13, label="all frames")
-    axes.set_yticks(rows, list(data["arm"]))
-    axes.set_ylim(len(data) - 0.4, -0.6)
+    axes.plot(data["validation_loss"], rows, "|", color=INK, markersize=13 * size, label="all frames")
+    name_rows(axes, list(data["arm"]), named=named)
     axes.grid(axis="x")
     clean(axes)
 

@@ -10,16 +10,22 @@ from typing import Any
 
 from analysis.content import Report, gather
 from analysis.export import csv_text, json_text
+from analysis.joined import JOINED
 from analysis.latex import latex_text
 from analysis.load import load_sweep, open_test
 from analysis.markdown import markdown_text, tables_text
+from analysis.numbers import macros_text, numbers_of
 from analysis.openings import record_opening
 from analysis.page import html_text
+from analysis.paragraphs import paragraphs_latex
 from analysis.svg import pdf_bytes, svg_text
 from analysis.wording import count
 from core.errors import BadInputError
 
-FIGURES = ("changes", "confusions", "differences", "heatmap", "heatmap-*", "pretraining", "ratios")
+FIGURES = (
+    *("changes", "changes-*", "confusions", "differences", "differences-*", "examples", "heatmap", "heatmap-*"),
+    *("learning", "pretraining", "pretraining-*", "ratios", "ratios-*", "reliability", "speakers"),
+)
 """Names of the figures there may be; those of an earlier report are removed."""
 
 
@@ -45,7 +51,8 @@ class ReportSummary:
     def as_text(self) -> str:
         """What the terminal shows: the tables, how often the test part was read, where the page is."""
         read = f"test read {count(self.openings, 'time')}" if self.openings else "test not read: no trial is complete"
-        return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}\nruns: sweep ui {self.sweep}"
+        runs = "; ".join(f"sweep ui {name}" for name in self.sweep.split(JOINED))
+        return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}\nruns: {runs}"
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the content of `report.json` and the folder it lies in."""
@@ -55,10 +62,10 @@ class ReportSummary:
 def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: str) -> ReportSummary:
     """Write the report folder of a sweep and log this look at its test part in `openings.jsonl` beside the plan.
 
-    Writes `index.html`, `results.{csv,md,tex}`, `comparisons.csv`, `report.json` and `figures/*.{svg,pdf,csv}`. The
-    same records give the same bytes, except for the count, time and author of the opening (one line in `index.html`,
-    one entry in `report.json`). Raises BadInputError for a plan or record that cannot be used, for metrics that their
-    predictions do not give, and when the folder cannot be written.
+    Writes `index.html`, `results.{csv,md,tex}`, `numbers.tex`, `paragraphs.tex`, `comparisons.csv`, `report.json` and
+    `figures/*.{svg,pdf,csv}`. The same records give the same bytes, except for the count, time and author of the
+    opening (one line in `index.html` and in `numbers.tex`, one entry in `report.json`). Raises BadInputError for a plan
+    or record that cannot be used, metrics that their predictions do not give, and when the folder cannot be written.
     """
     sweep = load_sweep(plan_path=plan_path, trials_root=trials_root)
     complete = sum(outcome.status == "complete" for outcome in sweep.outcomes)
@@ -101,6 +108,8 @@ def _write(report: Report, out: Path) -> None:
         "results.csv": csv_text(report.results),
         "results.md": markdown_text(report),
         "results.tex": latex_text(report),
+        "numbers.tex": macros_text(numbers_of(report)),
+        "paragraphs.tex": paragraphs_latex(report),
         "comparisons.csv": csv_text(report.comparisons),
         "report.json": json_text(report),
         "index.html": html_text(report, svgs=svgs),

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.comparisons import Kind
+from analysis.sign_flips import floor_advice
 from analysis.standing import LEVEL, interval_text, standing
 from analysis.tables import as_rows
 from analysis.wording import count, p_value, percent, points
@@ -29,15 +30,18 @@ METRIC_DEFINITIONS = (
     "Mean ± sd: the mean over folds within a seed, then over seeds; sd over all seed × fold cells.",
     "Difference: arm minus what it is compared with, mean over the seed × fold cells that both have, in percentage "
     "points.",
-    "Interval: 95 %, paired bootstrap over speakers (expanded percentiles). It covers the choice of test speakers, "
-    "not the variation between seeds.",
-    "p: two-sided sign-flip test over folds (exact up to 40 of them), seeds averaged first because they share the "
-    "fold's test data. Folds share training data, which the test does not know.",
-    "Holm: p corrected over all comparisons of the same metric within one family on this page. The families are arms "
-    "against their twins (the primary one), control arms against that twin, arms against their controls, and named "
-    "changes. To require that an arm beats its twin and its controls would need no correction for their number, "
-    "because each of them must be shown by itself (intersection-union test): Holm over the controls of all arms is "
-    "stricter than that argument needs.",
+    "Interval: 95 %, studentised paired bootstrap over speakers. It covers the choice of test speakers, what "
+    "speakers of one fold share and, from two seeds on, the variation between seeds; under one seed it is about the "
+    "models as they were trained.",
+    "p: two-sided sign-flip test over speakers: arm and twin are swapped for all of a speaker's utterances at once "
+    "(all patterns up to 13 speakers, else 9,999 drawn ones), studentised with the standard error of the interval. "
+    "The exact test over folds × seeds takes cells of one fold for independent: it is about these speakers, not "
+    "about others.",
+    "max-T: p corrected over all comparisons of the same metric within one family on this page, by the largest of "
+    "their statistics under the same swaps. The families are arms against their twins (the primary one), control "
+    "arms against that twin, arms against their controls, and named changes. To require that an arm beats its twin "
+    "and its controls would need no correction for their number, because each of them must be shown by itself "
+    "(intersection-union test): max-T over the controls of all arms is stricter than that argument needs.",
 )
 
 FAMILIES: dict[Kind, tuple[str, str]] = {
@@ -90,7 +94,7 @@ def key_result(chosen: str, results: pd.DataFrame, comparisons: pd.DataFrame, *,
         f"{_mean(means, chosen)} %, its twin {row['twin']} {_mean(means, row['twin_key'])} %. "
         f"Paired over {count(row['n_seeds'], 'seed')} × {count(row['n_folds'], 'fold')} the difference is "
         f"{points(row['difference'])} points ({interval_text(row)}; p = {p_value(row['p'])}, "
-        f"Holm {p_value(row['p_corrected'])}). "
+        f"max-T {p_value(row['p_corrected'])}). "
     )
     return text + _verdict(row)
 
@@ -110,7 +114,7 @@ def tally_sentence(comparisons: pd.DataFrame) -> str:
 
 
 def floor_sentences(comparisons: pd.DataFrame) -> tuple[str, ...]:
-    """The smallest p that the number of folds and the size of each family allow, one sentence per family with a test.
+    """The smallest p that the number of speakers allows, and that of folds × seeds, for each family with a test.
 
     Families of the same metric, UA: arms against twins, arms against controls, named changes.
     """
@@ -119,13 +123,14 @@ def floor_sentences(comparisons: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _floor(tested: pd.DataFrame, kind: Kind) -> str:
-    floor, folds = float(tested["p_floor"].min()), int(tested["n_folds"].max())
-    corrected = min(1.0, floor * len(tested))
+    floor, speakers = float(tested["p_floor"].min()), int(tested["n_speakers"].max())
     family, out_of_reach = FAMILIES[kind]
-    text = f"{family}: {count(folds, 'fold')} cannot go below p = {p_value(floor)}, however large the difference"
+    text = f"{family}: {count(speakers, 'speaker')} cannot go below p = {p_value(floor)}, however large the difference"
     if len(tested) > 1:
-        text += f", nor below {p_value(corrected)} when corrected by Holm over {len(tested)} comparisons"
-    return text + (f"; {out_of_reach}." if corrected >= LEVEL else ".")
+        text += f", alone or corrected by max-T over {len(tested)} comparisons"
+    text += f"; {out_of_reach}." if floor >= LEVEL else "."
+    advice = floor_advice(int(tested["n_folds"].max()), int(tested["n_seeds"].min()), comparisons=len(tested))
+    return f"{text} The exact test over folds × seeds, which is about these speakers alone: {advice}."
 
 
 def protocol_sentences(record: Record) -> list[str]:
@@ -186,6 +191,6 @@ def _verdict(row: Mapping[str, Any]) -> str:
     if found in ("better", "worse"):
         return f"Interval and corrected test agree: the arm is {side} than its twin on this corpus and protocol."
     return (
-        f"The interval excludes zero, the corrected test over folds does not confirm it: a sign that the arm is {side} "
+        f"The interval excludes zero, the corrected test does not confirm it: a sign that the arm is {side} "
         "than its twin, not proof."
     )

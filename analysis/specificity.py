@@ -3,7 +3,7 @@
 A control arm follows the arm's own rule on a track that is not the emotion's intensity. An arm above twin and control
 gains more than the control gives; not that nothing is left without what the control lacks: a control above the twin has
 part of the gain. Requiring that an arm beats its twin and its controls, each by itself, needs no correction for their
-number (intersection-union test, Berger, Technometrics 1982); Holm within the controls' family is stricter than that.
+number (intersection-union test, Berger, Technometrics 1982); max-T within the controls' family is stricter than that.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def findings(results: pd.DataFrame, comparisons: pd.DataFrame) -> list[Finding]:
 
 
 def specificity_table(found: Sequence[Finding]) -> list[dict[str, Any]]:
-    """One row per arm and control for `report.json`: differences of UA in shares, their intervals and Holm's p."""
+    """One row per arm and control for `report.json`: differences of UA in shares, intervals, p by max-T."""
     names = ("difference", "ci_low", "ci_high", "p", "p_corrected")
 
     def part(row: Row | None) -> dict[str, Any]:

@@ -7,13 +7,15 @@ __all__ = ["LEVEL", "Standing", "interval_text", "is_above", "is_shown", "standi
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from analysis.intervals import MIN_SPEAKERS
 from analysis.wording import count, points
 
 LEVEL = 0.05
 
 Standing = Literal["better", "leans better", "open", "leans worse", "worse", "absent"]
-"""`better`, `worse`: interval and corrected test agree. `leans …`: the interval excludes zero, the corrected test does
-not confirm it: a sign, not proof. `open`: the interval includes zero, or there is none. `absent`: nothing to compare.
+"""`better`, `worse`: interval and corrected test (step-down max-T over the family) agree. `leans …`: the interval
+excludes zero, the corrected test does not confirm it: a sign, not proof. `open`: the interval includes zero, or there
+is none. `absent`: nothing to compare. One seed alone proves nothing of the arm (`docs/calibration.md`).
 """
 
 
@@ -23,7 +25,8 @@ def standing(row: Mapping[str, Any] | None) -> Standing:
         return "absent"
     if row["ci_low"] is None or row["ci_low"] <= 0 <= row["ci_high"]:
         return "open"
-    proven = row["p_corrected"] < LEVEL
+    # Under one seed the numbers are about these trained models, not about the arm.
+    proven = row["p_corrected"] < LEVEL and row["n_seeds"] > 1
     if row["difference"] > 0:
         return "better" if proven else "leans better"
     return "worse" if proven else "leans worse"
@@ -42,5 +45,6 @@ def interval_text(row: Mapping[str, Any]) -> str:
     """`95 % interval +1.0 to +5.0 over 10 speakers`, or why there is none."""
     speakers = count(row["n_speakers"], "speaker")
     if row["ci_low"] is None:
-        return f"no interval: {speakers}, too few"
+        few = row["n_speakers"] < MIN_SPEAKERS
+        return f"no interval: {speakers}, too few" if few else f"no interval: hardly any of {speakers} differ"
     return f"95 % interval {points(row['ci_low'])} to {points(row['ci_high'])} over {speakers}"

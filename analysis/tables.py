@@ -33,7 +33,8 @@ def results_table(sweep: Sweep, tests: Mapping[str, Part]) -> pd.DataFrame:
     the intensity model learnt from.
     """
     cells = sweep.cells()
-    table = pd.DataFrame([_result(arm, sweep, cells, tests) for arm in sweep.arms.values()])
+    of_arm = dict(iter(cells.groupby("arm_key", sort=False)))
+    table = pd.DataFrame([_result(arm, sweep, of_arm.get(arm.key, cells[:0]), tests) for arm in sweep.arms.values()])
     return table.astype({"span": "Int64", "hidden_run_max": "Int64"})
 
 
@@ -50,8 +51,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _result(arm: Arm, sweep: Sweep, cells: pd.DataFrame, tests: Mapping[str, Part]) -> Row:
-    own = cells[cells["arm_key"] == arm.key]
+def _result(arm: Arm, sweep: Sweep, own: pd.DataFrame, tests: Mapping[str, Part]) -> Row:
+    """`own`: its cells."""
     test = own[own["split"] == "test"]
     twin = sweep.arms[arm.twin_key].name if arm.twin_key else None
     done, expected = len(arm.complete), len(arm.outcomes)

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
+from sweeps.cli_analysis import import_command, report
 from sweeps.cli_corpus import corpus
+from sweeps.cli_explain import explain
 from sweeps.cli_intensity import intensity
 from sweeps.cli_launch import estimate, launch, resume, retry
 from sweeps.cli_options import json_option, override_option, workspace_option
@@ -76,32 +78,6 @@ def show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report; default sweeps/NAME/report."
-)
-@workspace_option
-@json_option
-def report(name: str, out: Path | None, workspace: Path | None, as_json: bool) -> None:
-    """Write the UA/WA tables, figures and page of the sweep NAME. Opens the sealed test predictions.
-
-    Example: sweep report ems_grid --out report
-    """
-    from analysis.report import write_report
-    from core.store import Workspace
-
-    place = Workspace.at(workspace)
-    folder = out or place.sweep(name) / "report"
-    summary = write_report(
-        trials_root=place.root / "trials",
-        plan_path=place.sweep(name) / "plan.json",
-        out=folder,
-        opened_by="sweep report",
-    )
-    click.echo(json.dumps(summary.as_json()) if as_json else summary.as_text())
-
-
-@main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.argument("name", required=False)
 @workspace_option
@@ -136,5 +112,9 @@ def sync(name: str, workspace: Path | None, as_json: bool) -> None:
     sys.exit(0 if backlog.empty else 1)
 
 
-for command in (corpus, intensity, launch, estimate, resume, retry, status, watch, stop, diff, prune, replay):
+COMMANDS = (
+    corpus, intensity, launch, estimate, resume, retry, status, watch, stop, report, explain, import_command, diff,
+    prune, replay,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -1,6 +1,6 @@
 """A sweep's experiment in MLflow: one parent run and one run per trial, each found by its tag before it is created.
 
-The only module that calls MLflow's client. Whatever goes wrong in there leaves as one TrackingError.
+The only module that makes MLflow's client; `retrieval` reads with it. Whatever goes wrong leaves as one TrackingError.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ __all__ = [
     "TrackingError",
     "destination_name",
     "find_experiment",
+    "impatient_client",
     "is_server",
     "prepare_database",
+    "run_page",
     "runs_page",
     "tracking_uri",
 ]
@@ -130,10 +132,15 @@ def runs_page(address: str, experiment_id: str | None) -> str:
     return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={_VIEW}"
 
 
+def run_page(address: str, run_id: str) -> str:
+    """The page of MLflow at `address` that shows one run."""
+    return f"{address}/#/runs/{run_id}"
+
+
 def find_experiment(uri: str, name: str | None) -> str | None:
     """Id of the experiment of that name (None: of the one last changed), None if there is none."""
     with reported("looking for the experiment"):
-        client = _client(uri)
+        client = impatient_client(uri)
         if name is not None:
             found = client.get_experiment_by_name(name)
         else:
@@ -160,7 +167,7 @@ def _make_database(path: Path) -> None:
     made, whole = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.whole")
     for left_over in (made, whole):
         left_over.unlink(missing_ok=True)
-    _client(f"sqlite:///{made}")
+    impatient_client(f"sqlite:///{made}")
     with closing(sqlite3.connect(made)) as database:
         # The client keeps its connection: a copy is sure to be complete in one file.
         database.execute("VACUUM INTO ?", (str(whole),))
@@ -174,7 +181,7 @@ class Experiment:
     def __init__(self, uri: str, *, name: str, artifact_root: Path) -> None:
         with reported(f"opening experiment {name!r}"):
             prepare_database(uri)
-            self._client = _client(uri)
+            self._client = impatient_client(uri)
             self._name = name
             found = self._client.get_experiment_by_name(name)
             if found is not None and found.lifecycle_stage != "active":
@@ -234,12 +241,12 @@ class Experiment:
             values = [MlflowMetric(event.metric, event.value, event.time_ms, event.step) for event in metrics]
             self._client.log_batch(run_id, metrics=values, synchronous=True)
 
-    def add_artifact(self, run_id: str, path: Path) -> None:
-        """One file; an older one of the same name is replaced."""
+    def add_artifact(self, run_id: str, path: Path, *, folder: str = "") -> None:
+        """One file, into a folder among the run's artifacts; an older one of the same name is replaced."""
         if not path.is_file():
             raise TrackingError(f"artifact {path}: no longer there, run {run_id} stays without it", refused=True)
         with reported(f"artifact {path.name} of run {run_id}"):
-            self._client.log_artifact(run_id, str(path))
+            self._client.log_artifact(run_id, str(path), artifact_path=folder or None)
 
     def set_status(self, run_id: str, status: RunStatus, *, ended_ms: int | None) -> None:
         """RUNNING and SCHEDULED have no end; the others end at `ended_ms`."""
@@ -286,7 +293,7 @@ def _found(run: Any) -> FoundRun | None:
     return FoundRun(run_id=run.info.run_id, trial_key=trial_key, deleted=run.info.lifecycle_stage != "active")
 
 
-def _client(uri: str) -> Any:
+def impatient_client(uri: str) -> Any:
     """An impatient client: we have our own patience, and a create repeated blindly would make a second run.
 
     The limits are new defaults of MLflow's settings in this process; variables that the user has set stay in force.
@@ -301,6 +308,7 @@ def _client(uri: str) -> Any:
     environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.default = _HTTP_SECONDS
     environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
     environment_variables.MLFLOW_DISABLE_TELEMETRY.default = True
+    environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
     set_telemetry_client()
     return MlflowClient(tracking_uri=uri)
 

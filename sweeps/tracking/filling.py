@@ -12,7 +12,7 @@ from typing import Any
 
 from core.errors import BadInputError
 from core.provenance import commit_state
-from core.records import Record, read_record
+from core.records import MASK_EXAMPLE, Record, read_record
 from core.store import Workspace
 from sweeps.plan import PlannedTrial
 from sweeps.tracking.drawer import Drawer, draw_due
@@ -82,10 +82,12 @@ def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
             values = {f"held_out/{name}": loss for name, loss in losses.items()}
             journal.log(record.trial_key, values, step=record.cost.steps)
     complete = record.status == "complete"
+    # What a report reads of a trial, so that one can be made from MLflow alone.
     files = ("record.json", "predictions.parquet") if complete else ("record.json",)
+    example = (folder / MASK_EXAMPLE,) if complete and (folder / MASK_EXAMPLE).is_file() else ()
     journal.finish(
         record.trial_key, status=record.status, reason=record.reason,
-        artifacts=tuple(folder / name for name in files), pictures=complete,
+        artifacts=(*(folder / name for name in files), *example), pictures=complete,
     )  # fmt: skip
 
 

@@ -153,6 +153,16 @@ class Journal:
                 (problem or "drawn", trial_key),
             )
 
+    def keep_files(self, owner: str, paths: tuple[Path, ...]) -> None:
+        """The files of `owner` (a trial, or the sweep's own run) are these and no others; the new and changed wait."""
+        rows = _artifact_rows(owner, paths, journal=self.path)
+        known = self.query("SELECT path, stamp FROM artifacts WHERE trial_key = ?", (owner,))
+        if {(path, stamp) for path, stamp in known} == {(path, stamp) for _, path, stamp in rows}:
+            return
+        with self.transaction() as database:
+            database.execute("DELETE FROM artifacts WHERE trial_key = ?", (owner,))
+            _add_artifacts(database, rows)
+
     def set_sweep(self, state: SweepState) -> None:
         """Whether a driver is at work (`open`) or how it ended; open trials of an ended sweep are interrupted ones."""
         with self.transaction() as database:

@@ -28,6 +28,7 @@ from sweeps.tracking.experiment import (
 from sweeps.tracking.journal import Journal, JournalError, SweepState, TrialEntry
 from sweeps.tracking.outbox import SWEEP, Backlog, Outbox
 from sweeps.tracking.shown import SWEEP_STATUS, parent_counts, trial_status, trial_tags
+from sweeps.tracking.sweep_files import folder_of, sweep_files
 
 _logger = logging.getLogger(__name__)
 
@@ -174,6 +175,7 @@ class Uploader:
                     self._experiment = Experiment(self._uri, name=self._sweep, artifact_root=self._artifact_root)
                 if not self._checked:
                     self._check_runs(self._experiment)
+                self._journal.keep_files(SWEEP, sweep_files(self._journal.path.parent))
                 self._send_all(self._experiment)
             except TrackingError:
                 # What MLflow did of the failed call is unknown, and it may have lost its data: look again.
@@ -269,7 +271,14 @@ class Uploader:
         return run_id
 
     def _send_parent(self, experiment: Experiment, run_id: str) -> None:
+        root = self._journal.path.parent
+        for artifact in self._outbox.artifacts(SWEEP):
+            experiment.add_artifact(run_id, artifact.path, folder=folder_of(artifact.path, root))
+            self._outbox.sent_artifact(SWEEP, artifact)
         version, state = self._outbox.sweep_version(), self._journal.sweep_state()
+        known = self._outbox.run(SWEEP)
+        if known is not None and known[1] == version:
+            return
         # The definition may have been edited since the run was created.
         tags = {} if self._parent_described else self._parent[1]
         counts = parent_counts(self._journal.trials())

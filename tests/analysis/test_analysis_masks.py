@@ -122,8 +122,7 @@ def test_one_unfair_pair_is_told_in_full_and_many_are_counted(tmp_path: Path) ->
 def test_the_figure_joins_what_is_not_fair_and_leaves_out_what_has_no_ratio(tmp_path: Path) -> None:
     other = replace(ALL, key="head", name="npc all+head", twin_key="all")
     _, results = loaded(tmp_path, arms=[*published_arms("mockingjay"), ALL, other], contrasts=[])
-    drawing = draw_ratios(results)
-    assert drawing is not None
+    (drawing,) = draw_ratios(results)
     data = drawing.data.set_index("arm")
     assert list(data["mixed"]) == [True, True, False]
     assert list(data["twin_policy"]) == ["random_nominal"] * 3
@@ -132,4 +131,4 @@ def test_the_figure_joins_what_is_not_fair_and_leaves_out_what_has_no_ratio(tmp_
     assert texts == ["7.1 against 14.0", "7.2 against 14.0"]
     bars = drawing.figure.axes[0].collections[0].get_segments()
     assert [[round(float(x), 6) for x in bar[:, 0]] for bar in bars] == [[7.1, 14.0], [7.2, 14.0]]
-    assert draw_ratios(results.assign(nominal_ratio=math.nan)) is None
+    assert draw_ratios(results.assign(nominal_ratio=math.nan)) == []

@@ -18,7 +18,7 @@ from analysis.report import ReportSummary, write_report
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ("changes", "confusions", "differences", "pretraining", "ratios")
+FIGURES = ("changes", "confusions", "differences", "pretraining", "ratios", "speakers")
 
 
 def report(sweep: SyntheticSweep, out: Path) -> ReportSummary:

@@ -96,8 +96,8 @@ def test_comparison_pairs_the_cells(tmp_path: Path) -> None:
         assert row["difference"] == pytest.approx(cells[metric].mean(), abs=1e-12)
         assert row["sd"] == pytest.approx(cells[metric].std(ddof=1), abs=1e-12)
         assert row["ci_low"] < row["difference"] < row["ci_high"]
-        assert row["p"] == 0.0625  # all five fold means are positive: the floor
-        assert row["p_floor"] == 0.0625
+        assert row["p_folds"] == row["p_folds_floor"] == 0.0625  # all five fold means are positive: the floor
+        assert 2**-9 == row["p_floor"] <= row["p"] <= 2 * row["p_floor"]  # and so are all ten speakers
         assert row["n_speakers"] == 10
 
 
@@ -116,7 +116,7 @@ def test_holm_is_over_the_comparisons_of_one_metric(tmp_path: Path) -> None:
     for metric in ("ua", "wa"):
         rows = table[table["metric"] == metric]
         low, high = sorted(rows["p"])
-        assert sorted(rows["p_corrected"]) == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
+        assert sorted(rows["p_holm"]) == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
 
 
 def test_only_common_seeds_are_paired(tmp_path: Path) -> None:
@@ -140,7 +140,8 @@ def test_no_common_seed_leaves_an_empty_row(tmp_path: Path) -> None:
 def test_four_speakers_get_no_interval(tmp_path: Path) -> None:
     table = comparisons_table(*opened(make(tmp_path, sessions=2)), resamples=200)
     assert table["ci_low"].isna().all()
-    assert (table["p"] >= 0.5).all()
+    assert (table["p"] >= 0.125).all()
+    assert (table["p_folds"] >= 0.5).all()
 
 
 def test_unequal_test_parts_are_refused(tmp_path: Path) -> None:
@@ -202,17 +203,18 @@ def test_floor_and_tally(tmp_path: Path) -> None:
     sweep, tests = opened(make(tmp_path))
     comparisons = comparisons_table(sweep, tests, resamples=200)
     assert floor_sentences(comparisons) == (
-        "Arms against their twins: 5 folds cannot go below p = .0625, however large the difference, nor below .1250 "
-        "when corrected by Holm over 2 comparisons; no arm of this sweep can reach a corrected p < .05.",
+        "Arms against their twins: 10 speakers cannot go below p = .0020, however large the difference, alone or "
+        "corrected by max-T over 2 comparisons. The exact test over folds × seeds, which is about these speakers "
+        "alone: 5 folds × 3 seeds can go down to < .0001.",
     )
     assert tally_sentence(comparisons).startswith("Of 2 arms with a twin, ")
-    assert tally_sentence(comparisons).endswith("and 0 of the corrected p values are below .05.")
+    assert tally_sentence(comparisons).endswith("and 1 of the corrected p values are below .05.")
 
 
-def test_holm_over_controls_is_said_to_be_more_than_is_needed() -> None:
-    (said,) = [text for text in METRIC_DEFINITIONS if text.startswith("Holm")]
+def test_max_t_over_controls_is_said_to_be_more_than_is_needed() -> None:
+    (said,) = [text for text in METRIC_DEFINITIONS if text.startswith("max-T")]
     assert "would need no correction for their number" in said
-    assert said.endswith("Holm over the controls of all arms is stricter than that argument needs.")
+    assert said.endswith("max-T over the controls of all arms is stricter than that argument needs.")
 
 
 def test_banners_name_every_leak_and_gap(tmp_path: Path) -> None:

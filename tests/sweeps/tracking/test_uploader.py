@@ -385,8 +385,8 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_our_client_is_impatient_sends_no_telemetry_and_leaves_the_environment_alone() -> None:
     """In a process of its own: pytest's environment already turns MLflow's telemetry off."""
     script = (
-        "import os; before = set(os.environ); from sweeps.tracking.experiment import _client\n"
-        "_client('http://127.0.0.1:9')\n"
+        "import os; before = set(os.environ); from sweeps.tracking.experiment import impatient_client\n"
+        "impatient_client('http://127.0.0.1:9')\n"
         "from mlflow.telemetry import get_telemetry_client; from mlflow import environment_variables as v\n"
         "print(get_telemetry_client(), v.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get(), v.MLFLOW_HTTP_REQUEST_TIMEOUT.get(),"
         " sorted(name for name in set(os.environ) - before if name.startswith('MLFLOW')))"

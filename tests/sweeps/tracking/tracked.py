@@ -34,7 +34,7 @@ LOGGED = ("pretrain/loss", "pretrain/grad_norm", "pretrain/lr", "pretrain/valida
 AT_THE_END = {"validation/ua", "validation/wa", "validation/macro_f1", "interim/ua"} | {
     f"validation_by_fold/{name}" for name in ("ua", "wa", "macro_f1")
 }
-FILES = {"record.json", "predictions.parquet", "confusion.png", "masks.png", "reconstruction.png"}
+FILES = {"record.json", "predictions.parquet", "mask_example.npz", "confusion.png", "masks.png", "reconstruction.png"}
 
 
 class FullDiskTracker(Tracker):

@@ -1,0 +1,117 @@
+r"""Results and methods as paragraphs for the paper, no stronger than interval and corrected test allow.
+
+Written once over names of numbers: as text for the page, and for LaTeX with the macros of `numbers.tex` in their place.
+"""
+
+from __future__ import annotations
+
+__all__ = ["methods_paragraph", "paragraphs_latex", "results_paragraph"]
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from analysis.content import Report
+from analysis.latex import latex
+from analysis.numbers import Numbers, numbers_of
+from analysis.sentences import protocol_sentences
+from analysis.standing import standing
+from analysis.tables import as_rows
+from analysis.wording import joined
+
+Say = Callable[[str, str], str]
+"""(macro, argument) → how the number is written."""
+SHOWN = "The interval excludes zero and the corrected test agrees: on this corpus and protocol the arm is"
+LEANING = "The interval excludes zero, but the corrected test does not confirm it: a sign of"
+VERDICTS = {
+    "better": f"{SHOWN} better.",
+    "leans better": f"{LEANING} a gain, not proof.",
+    "open": "The difference is not distinguishable from zero.",
+    "leans worse": f"{LEANING} a loss, not proof.",
+    "worse": f"{SHOWN} worse.",
+}
+
+
+def results_paragraph(report: Report, say: Say | None = None) -> str:
+    """What the sweep shows, one passage per upstream; says so where nothing can be compared."""
+    numbers = numbers_of(report)
+    write = say or _plain(numbers)
+    rows = {row["arm_key"]: row for row in _twins(report)}
+    passages = [_passage(rows[key], numbers, write) for key in report.chosen.values() if key in rows]
+    if not passages:
+        return "No arm can be compared with its twin yet."
+    compared, trials = write("Sweep", "compared"), write("Sweep", "trials")
+    head = f"{compared} arms were compared with their random-masking twins in {trials} trials"
+    planned = "" if numbers["Sweep", "trials"] == numbers["Sweep", "planned"] else f" of {write('Sweep', 'planned')}"
+    return " ".join([f"{head}{planned}.", *passages, _others(list(rows.values()))])
+
+
+def _passage(row: Mapping[str, Any], numbers: Numbers, write: Say) -> str:
+    arm, twin = row["arm"], row["twin"]
+    scores = (
+        f"The arm that validation chose, {write('Name', arm)}, reached a UA of {write('UA', arm)} % "
+        f"(WA {write('WA', arm)} %), its twin {write('UA', twin)} % (WA {write('WA', twin)} %)"
+    )
+    interval = f", 95 % interval {write('Low', arm)} to {write('High', arm)}" if row["ci_low"] is not None else ""
+    test = f"; p = {write('P', arm)}, {write('PCorrected', arm)} corrected for all arms"
+    difference = f"a difference of {write('Diff', arm)} points{interval}{test if ('P', arm) in numbers.values else ''}"
+    return f"{scores}: {difference}. {VERDICTS[standing(row)]}"
+
+
+def _others(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many arms the same can be said of: the chosen one is not to be read alone."""
+    found = [standing(row) for row in rows]
+    said = {"better": "better", "leans better": "leaning better", "leans worse": "leaning worse", "worse": "worse"}
+    parts = [f"{found.count(kind)} {words}" for kind, words in said.items() if kind in found]
+    clear = joined(parts) if parts else "none clearly better or worse"
+    return f"Of all {len(rows)} arms with a twin: {clear}."
+
+
+def methods_paragraph(report: Report, say: Say | None = None) -> str:
+    """Corpus, protocol, budget and statistics of the sweep; empty without a record."""
+    write = say or _plain(numbers_of(report))
+    records = report.sweep.records
+    if not records:
+        return ""
+    arms: dict[str, None] = dict.fromkeys(" ".join(protocol_sentences(record)) for record in records)
+    corpus = (
+        f"Trials were evaluated on {write('Sweep', 'corpus')} ({write('Sweep', 'utterances')} utterances, "
+        f"{write('Sweep', 'classes')} classes, {write('Sweep', 'folds')} folds)."
+    )
+    twins = (
+        "Each arm has a twin that masks at random and shares everything else with it: initial weights, batches, and in "
+        "every utterance the number of hidden frames."
+    )
+    statistics = (
+        "Differences are arm less twin, paired over seeds, folds and speakers; intervals are 95 % and resample "
+        "speakers; tests flip the signs of speakers and are corrected over all arms by the step-down maximum "
+        f"statistic. The test part was read {write('Sweep', 'openings')} times; arms were chosen on validation."
+    )
+    cost = (
+        f"All recorded trials took {write('Sweep', 'steps')} updates and {write('Sweep', 'device hours')} device-hours."
+    )
+    return " ".join([corpus, *arms, twins, statistics, cost])
+
+
+def paragraphs_latex(report: Report) -> str:
+    r"""`paragraphs.tex`: both paragraphs, numbers as macros of `numbers.tex`."""
+    marks: dict[str, str] = {}
+
+    def say(macro: str, name: str) -> str:
+        # Marks survive the escaping of the text around them.
+        mark = f"\x00{len(marks)}\x00"
+        marks[mark] = latex(name) if macro == "Name" else rf"\ems{macro}{{{name}}}"
+        return mark
+
+    text = latex("\n\n".join([results_paragraph(report, say), methods_paragraph(report, say)])) + "\n"
+    for mark, written in marks.items():
+        text = text.replace(mark, written)
+    return text
+
+
+def _plain(numbers: Numbers) -> Say:
+    return lambda macro, name: name if macro == "Name" else numbers[macro, name]
+
+
+def _twins(report: Report) -> list[dict[str, Any]]:
+    primary = (report.comparisons["kind"] == "twin") & (report.comparisons["metric"] == "ua")
+    return as_rows(report.comparisons[primary & report.comparisons["difference"].notna()])
