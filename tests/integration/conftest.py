@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.progress import silent
 from core.resolve import resolve
 from core.store import Workspace
 from core.systems import ems
@@ -23,7 +24,7 @@ def prepared(tmp_path_factory) -> Workspace:
     place = Workspace.at(tmp_path_factory.mktemp("prepared") / "workspace")
     plan = make_plan(load_definition("ems_grid", TINY), place, compute=Resources().compute_settings())
     config = plan.trials[0].config
-    ems.prepare(config, resolve(config, place), place)
+    ems.prepare(config, resolve(config, place), place, progress=silent)
     return place
 
 
