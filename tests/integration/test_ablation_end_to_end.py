@@ -18,8 +18,8 @@ NPC = "npc "
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    workspace = tmp_path_factory.mktemp("ablation") / "workspace"
+def finished(fresh, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    workspace = fresh(tmp_path_factory.mktemp("ablation") / "workspace")
     return workspace, sweep(workspace, *LAUNCH)
 
 

@@ -88,6 +88,7 @@ def workspace(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("upstream", ["mockingjay", "npc"])
 def test_an_estimate_is_within_a_fifth_of_what_happens(workspace, tmp_path, upstream):
     settings = [*GRID, *SETTINGS[upstream]]
@@ -113,6 +114,7 @@ def test_an_estimate_is_within_a_fifth_of_what_happens(workspace, tmp_path, upst
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_is_done_costs_nothing_and_what_is_shared_is_counted_once(workspace):
     settings = [*GRID, *SETTINGS["npc"]]
     assert estimated(workspace, settings).as_text() == "estimate: nothing to run"
