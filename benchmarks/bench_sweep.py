@@ -43,7 +43,7 @@ def run_bare(task: tuple[str, str, str]) -> None:
 def overrides(seeds: int, steps: int) -> list[str]:
     settings = {
         "axes.masking.ratio": "[0.15]", "axes.masking.temperature": "[0.25]", "axes.masking.span": "[7]",
-        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps), "pretrain.report_every": str(steps // 3),
+        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps), "pretrain.report_every": str(max(1, steps // 3)),
         "pretrain.checkpoint_every": str(steps),
     }  # fmt: skip
     return [f"{key}={value}" for key, value in settings.items()]
@@ -94,7 +94,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepared = folder / "prepared"
-        sample = bare(prepared, overrides(1, 60))
+        bare(prepared, overrides(1, 1))
+        sample = bare(fresh(prepared, folder / "sample"), overrides(1, 60))
         steps = options.steps or int(60 * TRIAL_SECONDS / sample["trial"])
         settings = overrides(options.trials // 2, steps)
         swept = launch(fresh(prepared, folder / "swept"), settings)
