@@ -43,8 +43,8 @@ def run_bare(task: tuple[str, str, str]) -> None:
 def overrides(seeds: int, steps: int) -> list[str]:
     settings = {
         "axes.masking.ratio": "[0.15]", "axes.masking.temperature": "[0.25]", "axes.masking.span": "[7]",
-        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps), "pretrain.report_every": str(max(1, steps // 3)),
-        "pretrain.checkpoint_every": str(steps),
+        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps),
+        "pretrain.report_every": str(max(1, steps // 3)), "pretrain.checkpoint_every": str(steps),
     }  # fmt: skip
     return [f"{key}={value}" for key, value in settings.items()]
 
