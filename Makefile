@@ -23,9 +23,9 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: test-fast
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m alone
 
-# Two workers of one thread each. The slow tests start processes of their own, and run one after the other.
 test-fast: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' --numprocesses 2 --dist worksteal
 

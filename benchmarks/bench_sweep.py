@@ -2,7 +2,9 @@
 
 The bare loop is a pool of as many processes as the sweep has lanes, each with one thread, that calls
 `core.trial.run_trial` and nothing else: no Ray, no journal, no MLflow. Both begin with the same shared stages and
-nothing else, in workspaces of their own. Prints one JSON line. Run: python benchmarks/bench_sweep.py [--trials 40]
+nothing else, in workspaces of their own. Where the time goes is read off the records of both: until the first trial
+begins, within trials, between two of them on a lane, after the last one. Prints one JSON line.
+Run: python benchmarks/bench_sweep.py [--trials 40]
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +31,20 @@ from sweeps.plan import Planner
 
 LANES = 2
 TRIAL_SECONDS = 10.0
+PARTS = ("before", "trials", "between", "after")
 
 
-def run_bare(task: tuple[str, str, str]) -> float:
-    """One trial of the bare loop; its wall time in seconds."""
+def run_bare(task: tuple[str, str, str]) -> None:
+    """One trial of the bare loop."""
     config, arm, workspace = task
-    began = time.perf_counter()
     run_trial(TrialConfig.model_validate_json(config), Workspace.at(Path(workspace)), arm=arm)
-    return time.perf_counter() - began
 
 
 def overrides(seeds: int, steps: int) -> list[str]:
     settings = {
         "axes.masking.ratio": "[0.15]", "axes.masking.temperature": "[0.25]", "axes.masking.span": "[7]",
-        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps), "pretrain.report_every": str(steps // 3),
-        "pretrain.checkpoint_every": str(steps),
+        "seeds": json.dumps(list(range(seeds))), "pretrain.steps": str(steps),
+        "pretrain.report_every": str(max(1, steps // 3)), "pretrain.checkpoint_every": str(steps),
     }  # fmt: skip
     return [f"{key}={value}" for key, value in settings.items()]
 
@@ -53,22 +55,34 @@ def fresh(prepared: Path, place: Path) -> Path:
     return place
 
 
-def launch(place: Path, settings: list[str]) -> float:
+def launch(place: Path, settings: list[str]) -> dict[str, float]:
     options = [part for setting in settings for part in ("-o", setting)]
     command = [sys.executable, "-m", "sweeps", "launch", "ems_grid", "--yes", "--no-estimate", *options]
-    began = time.perf_counter()
+    began = time.time()
     subprocess.run([*command, "--workspace", str(place)], check=True, capture_output=True, text=True)
-    return time.perf_counter() - began
+    return parts(place, began, time.time())
 
 
-def bare(place: Path, settings: list[str]) -> tuple[float, list[float]]:
-    began = time.perf_counter()
+def bare(place: Path, settings: list[str]) -> dict[str, float]:
+    began = time.time()
     workspace = Workspace.at(place)
     planner = Planner(load_definition("ems_grid", settings), workspace, compute=Resources().compute_settings())
     tasks = [(trial.config.model_dump_json(), trial.arm, str(place)) for trial in planner.whole().trials]
     with multiprocessing.get_context("spawn").Pool(LANES) as pool:
-        taken = pool.map(run_bare, tasks, chunksize=1)
-    return time.perf_counter() - began, taken
+        pool.map(run_bare, tasks, chunksize=1)
+    return parts(place, began, time.time())
+
+
+def parts(place: Path, began: float, ended: float) -> dict[str, float]:
+    """Seconds of wall time; `trials` is the time within trials, summed and divided by the lanes."""
+    records = [json.loads(path.read_text())["provenance"] for path in place.glob("trials/*/record.json")]
+    spans = [[datetime.fromisoformat(record[end]).timestamp() for end in ("started", "ended")] for record in records]
+    first, last = min(start for start, _ in spans), max(end for _, end in spans)
+    within = sum(end - start for start, end in spans) / LANES
+    return {
+        "trial": within * LANES / len(spans), "all": ended - began, "before": first - began, "trials": within,
+        "between": last - first - within, "after": ended - last,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -80,14 +94,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepared = folder / "prepared"
-        _, taken = bare(prepared, overrides(1, 60))
-        steps = options.steps or int(60 * TRIAL_SECONDS / max(taken))
+        bare(prepared, overrides(1, 1))
+        sample = bare(fresh(prepared, folder / "sample"), overrides(1, 60))
+        steps = options.steps or int(60 * TRIAL_SECONDS / sample["trial"])
         settings = overrides(options.trials // 2, steps)
         swept = launch(fresh(prepared, folder / "swept"), settings)
-        looped, taken = bare(fresh(prepared, folder / "looped"), settings)
+        looped = bare(fresh(prepared, folder / "looped"), settings)
     figures: dict[str, Any] = {
-        "trials": len(taken), "steps": steps, "seconds_per_trial": sum(taken) / len(taken), "sweep_s": swept,
-        "bare_loop_s": looped, "ratio": swept / looped,
+        "trials": options.trials, "steps": steps, "ratio": swept["all"] / looped["all"],
+        "shares": {name: (swept[name] - looped[name]) / looped["all"] for name in PARTS},
+        "sweep_s": swept, "bare_loop_s": looped,
     }  # fmt: skip
     sys.stdout.write(json.dumps(figures) + "\n")
 

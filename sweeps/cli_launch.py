@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -233,18 +234,21 @@ def _estimate(
     again: tuple[PlannedTrial, ...] = (),
 ) -> Estimate:  # fmt: skip
     """`again`: failed trials that are to run once more."""
-    from sweeps.cluster import slots
+    from sweeps.cluster import connected, slots
     from sweeps.estimate import estimate as measure
     from sweeps.launching import sample_plan
 
+    resources = launching.resources
+    with connected(resources) if resources.address else nullcontext():
+        at_a_time = slots(resources)
     plan = sample_plan(launching.planner(workspace, progress=progress))
     return measure(
         plan,
         workspace,
         open_trials=(*again, *plan.open_trials(workspace)),
-        slots=slots(launching.resources),
-        cpus=launching.resources.cpus,
-        gpus=launching.resources.gpus,
+        slots=at_a_time,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
         progress=progress,
     )
 

@@ -12,6 +12,8 @@ from core.config import UpstreamName
 from sweeps.display import Display
 from sweeps.heartbeat import Heartbeat
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Ending:
     """Asked by everybody who would start something new.
@@ -50,15 +52,20 @@ class Ending:
 
         SIGINT is set too: a command that a script starts in the background finds it ignored.
         """
-
-        def heard(*_: object) -> None:
-            if self.preparing or self._why is not None:
-                raise KeyboardInterrupt
-            self.drain("draining: trials stop at their next report, with a checkpoint; once more to stop now")
-
-        previous = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        self.listen()
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Set the handlers, once more after connecting to Ray: it puts its own in the place of SIGTERM's."""
+        for number in SIGNALS:
+            signal.signal(number, self._heard)
+
+    def _heard(self, *_: object) -> None:
+        if self.preparing or self._why is not None:
+            raise KeyboardInterrupt
+        self.drain("draining: trials stop at their next report, with a checkpoint; once more to stop now")

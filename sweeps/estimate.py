@@ -122,7 +122,9 @@ def estimate(
         device_hours=(held_s * gpus if gpus else held_s * cpus + found.shared_core_s) / 3600,
         wall_seconds=shared_s + ray_s + _makespan(trial_s.values(), lanes, found.cold_s),
         shared_seconds=shared_s,
-        disk_bytes=found.trial_bytes + found.shared_bytes + (sweep_bytes() if works else 0),
+        disk_bytes=found.trial_bytes
+        + found.shared_bytes
+        + (sweep_bytes(plan.definition.name, workspace) if works else 0),
         shared_disk_bytes=found.shared_bytes,
         temporary_bytes=lanes * found.checkpoint_bytes,
         memory_per_trial_bytes=found.peak_bytes,

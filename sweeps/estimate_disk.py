@@ -14,6 +14,7 @@ from core.config import FeaturesConfig, TrialConfig
 from core.corpora.manifest import Manifest
 from core.lookup import SharedWork
 from core.resolve import Corpora
+from core.store import Workspace
 from core.units import SAMPLE_RATE, frame_count
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ def trial_bytes(config: TrialConfig, corpora: Corpora, *, example_bytes: int) ->
     return round(twice + mask_example + example_bytes + tracked)
 
 
-def sweep_bytes() -> int:
-    """Of a sweep's journal and MLflow's database before they hold anything."""
-    return EMPTY_JOURNAL + EMPTY_MLFLOW + 2 * WRITE_AHEAD
+def sweep_bytes(name: str, workspace: Workspace) -> int:
+    """Of a sweep's journal and MLflow's database before they hold anything, where they are not there yet."""
+    databases = ((workspace.sweep(name) / "journal.db", EMPTY_JOURNAL), (workspace.root / "mlflow.db", EMPTY_MLFLOW))
+    return sum(empty + WRITE_AHEAD for path, empty in databases if not path.exists())
 
 
 def metrics_of(config: TrialConfig, corpora: Corpora) -> int:

@@ -43,7 +43,7 @@ def check_fits(estimate: Estimate, *, disk_free: float, memory_free: float | Non
     """Raise BadInputError naming what is needed and what there is; bytes, None where nothing is known."""
     if budget_hours is not None and estimate.device_hours > budget_hours:
         needed = f"{hours_text(estimate.device_hours)} {estimate.device}-hours"
-        raise BadInputError(f"estimate: {needed} are over --budget {hours_text(budget_hours)}")
+        raise BadInputError(f"estimate: {needed} are over the --budget of {hours_text(budget_hours)}")
     disk = estimate.disk_bytes + estimate.temporary_bytes
     if disk > disk_free:
         raise BadInputError(f"estimate: {size_text(disk)} will be written, {size_text(disk_free)} are free on the disk")

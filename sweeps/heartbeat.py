@@ -127,6 +127,7 @@ class _Lane:
     step: int
     total_steps: int
     metrics: dict[str, float | None]
+    has_reported: bool = False
 
     def leg(self) -> Leg:
         return Leg(
@@ -211,26 +212,24 @@ class Heartbeat:
             self._more = round((search.points - tried) * len(plan.trials) / max(1, tried))
         self.write()
 
+    def started(self, trial_key: str) -> None:
+        """A worker has begun a trial; its first report will say where it goes on."""
+        self._lane_of(trial_key)
+        self.write_if_due()
+
     def lane(
         self, trial_key: str, *, share: float, step: int = 0, total_steps: int = 0, node: str = "", pid: int = 0,
         metrics: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
-        """A trial is under way and has got so far; called when it begins, and at every report.
+        """A trial is under way and has got so far; called at every report.
 
         Args:
             share: of its work, in [0, 1]. The first one of a leg is where its checkpoint let it go on.
             metrics: last values of a few. What is not given keeps its last value.
         """
-        lane = self._lanes.get(trial_key)
-        if lane is None:
-            trial, began = self._trials[trial_key], time.monotonic()
-            self._ended.pop(trial_key, None)
-            self._failures.pop(trial_key, None)
-            self._interrupted.pop(trial_key, None)
-            lane = self._lanes[trial_key] = _Lane(
-                trial=trial, node=node, pid=pid, since=now(), began=began, share_begun=share, share=share, step=step,
-                total_steps=total_steps, metrics={},
-            )  # fmt: skip
+        lane = self._lane_of(trial_key)
+        if not lane.has_reported:
+            lane.has_reported, lane.began, lane.share_begun = True, time.monotonic(), share
         lane.share, lane.step, lane.total_steps = min(1.0, share), step, total_steps or lane.total_steps
         lane.node, lane.pid = node or lane.node, pid or lane.pid
         lane.metrics |= {name: value if math.isfinite(value) else None for name, value in (metrics or {}).items()}
@@ -267,7 +266,6 @@ class Heartbeat:
     def count(self) -> SweepCount:
         """For the driver's own display."""
         ended = Counter(self._ended.values())
-        eta = self._eta()
         return SweepCount(
             complete=ended["complete"],
             failed=ended["failed"],
@@ -275,7 +273,7 @@ class Heartbeat:
             running=len(self._lanes),
             total=len(self._trials),
             work=len(self._ended) + sum(lane.share for lane in self._lanes.values()),
-            eta=eta[0],
+            eta=self._eta()[0],
         )
 
     def write_if_due(self) -> None:
@@ -300,9 +298,20 @@ class Heartbeat:
     def close(self) -> None:
         """The driver lets go of the sweep."""
         clear_stop(self._folder)
-        for trial_key in list(self._lanes):
+        for trial_key in tuple(self._lanes):
             self.lane_done(trial_key)
         self.state("ended")
+
+    def _lane_of(self, trial_key: str) -> _Lane:
+        if trial_key not in self._lanes:
+            for earlier in (self._ended, self._failures):
+                earlier.pop(trial_key, None)
+            share = self._interrupted.pop(trial_key, 0.0)
+            self._lanes[trial_key] = _Lane(
+                trial=self._trials[trial_key], node="", pid=0, since=now(), began=time.monotonic(), share_begun=share,
+                share=share, step=0, total_steps=0, metrics={},
+            )  # fmt: skip
+        return self._lanes[trial_key]
 
     def _end(self, trial_key: str, status: str, failure: FailureKind | None) -> None:
         self._ended[trial_key] = status

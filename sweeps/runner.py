@@ -131,6 +131,7 @@ class _Leg:
                     self._prepare(open_trials)
                     if not self._launching.resources.address:
                         stack.enter_context(connected(self._launching.resources))
+                        self._ending.listen()
                 self._ending.preparing = False
                 tracker = self._tracker(name, with_ray=bool(open_trials))
                 tracker.register(registrations(source.plan, self._workspace))

@@ -25,24 +25,28 @@ class SweepCallback(tune.Callback):  # type: ignore[misc]
 
     Args:
         stopped: arm key → why early stopping ended the arm, or None.
+        started: called with the key of every trial that a worker has begun.
         reported: called with (task, Tune's result) at every report.
         ended: called with the record of every trial that ended.
         left: called with the key of a trial that stopped without an end: it is to be continued.
     """
 
     def __init__(
-        self, workspace: Workspace, *, stopped: Callable[[str], str | None],
+        self, workspace: Workspace, *, stopped: Callable[[str], str | None], started: Callable[[str], None],
         reported: Callable[[Task, dict[str, Any]], None], ended: Callable[[Record], None],
         left: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._workspace, self._stopped = workspace, stopped
-        self._reported, self._ended, self._left = reported, ended, left
+        self._started, self._reported, self._ended, self._left = started, reported, ended, left
         self._underway: dict[str, Underway] = {}
         self._interim: dict[str, list[InterimEntry]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its settings for restoring an experiment; this project resumes by its own store instead."""
         return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any) -> None:
+        self._started(_task(trial).trial_key)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any]) -> None:
         key = result["trial_key"]

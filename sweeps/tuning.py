@@ -88,8 +88,11 @@ class Follower:
         self._heartbeat.write_if_due()
         return reason
 
+    def started(self, trial_key: str) -> None:
+        self._running.add(trial_key)
+        self._heartbeat.started(trial_key)
+
     def reported(self, task: Task, result: dict[str, Any]) -> None:
-        self._running.add(task.trial_key)
         if result["status"] == "waiting for disk":
             self._heartbeat.state("waiting for disk", f"trial {task.trial_key} cannot write; waiting for room")
         elif "step" in result:
@@ -185,8 +188,9 @@ def tune_trials(
         held=follower.held, ending=lambda: ending.draining, stopped=stopped, skipped=follower.ended,
     )  # fmt: skip
     callback = SweepCallback(
-        workspace, stopped=stopped, reported=follower.reported, ended=follower.ended, left=follower.left
-    )
+        workspace, stopped=stopped, started=follower.started, reported=follower.reported, ended=follower.ended,
+        left=follower.left,
+    )  # fmt: skip
     trainable = tune.with_parameters(TrialTrainable, tracker=tracker.actor)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),

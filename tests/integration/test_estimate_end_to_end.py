@@ -88,6 +88,7 @@ def workspace(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("upstream", ["mockingjay", "npc"])
 def test_an_estimate_is_within_a_fifth_of_what_happens(workspace, tmp_path, upstream):
     settings = [*GRID, *SETTINGS[upstream]]
@@ -113,14 +114,14 @@ def test_an_estimate_is_within_a_fifth_of_what_happens(workspace, tmp_path, upst
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_is_done_costs_nothing_and_what_is_shared_is_counted_once(workspace):
     settings = [*GRID, *SETTINGS["npc"]]
     assert estimated(workspace, settings).as_text() == "estimate: nothing to run"
     probed = estimated(workspace, [*settings, "probe.steps=601"])
     assert probed.trials == 6
-    assert "pretrain" not in probed.stages
+    assert not {"pretrain", "embed"} & set(probed.stages)
     assert probed.shared_seconds == probed.shared_disk_bytes == 0
-    assert probed.stages["embed"] == 0
     assert probed.stages["probe"] > 0
     # Two probes on each upstream: it is trained for the first of them only.
     twice = [*settings, "pretrain.steps=71", "axes.probe.projection=[64,65]"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -27,18 +26,11 @@ KILLS = 20
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    workspace = tmp_path_factory.mktemp("undisturbed") / "workspace"
+def undisturbed(fresh, tmp_path_factory) -> Path:
+    workspace = fresh(tmp_path_factory.mktemp("undisturbed") / "workspace")
     result = sweep(workspace, *LAUNCH)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(records(workspace)) == TRIALS
-    return workspace
-
-
-def fresh(undisturbed: Path, workspace: Path) -> Path:
-    """A workspace with the shared stages only, so that the time goes into trials."""
-    left_out = {"pretrain", "embed"}
-    shutil.copytree(undisturbed / "store", workspace / "store", ignore=lambda _, names: left_out & set(names))
     return workspace
 
 
@@ -64,10 +56,10 @@ def stamps(workspace: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.mark.timeout(3000)
-def test_a_driver_killed_twenty_times_leaves_the_same_records_and_repeats_nothing(undisturbed, tmp_path):
+def test_a_driver_killed_twenty_times_leaves_the_same_records_and_repeats_nothing(fresh, undisturbed, tmp_path):
     """Twenty kills in all: a sweep that comes through between two of them is checked, and the next one begins."""
     moments = random.Random(4)
-    workspace, finished = fresh(undisturbed, tmp_path / "first"), {}
+    workspace, finished = fresh(tmp_path / "first"), {}
     killed = 0
     while killed < KILLS:
         process = start(workspace, *LAUNCH)
@@ -81,7 +73,7 @@ def test_a_driver_killed_twenty_times_leaves_the_same_records_and_repeats_nothin
         finished = unchanged(workspace, finished)
         if len(records(workspace)) == TRIALS:
             check_whole(workspace, undisturbed, finished)
-            workspace, finished = fresh(undisturbed, tmp_path / f"after-{killed}"), {}
+            workspace, finished = fresh(tmp_path / f"after-{killed}"), {}
     check_whole(workspace, undisturbed, finished)
 
 
@@ -111,8 +103,8 @@ def runs_in_mlflow(workspace: Path) -> dict[str, str]:
     return {run.data.tags["emsweep.trial_key"]: run.info.status for run in runs if "emsweep.trial_key" in run.data.tags}
 
 
-def test_a_signal_drains_with_checkpoints_and_resume_needs_no_settings(undisturbed, tmp_path):
-    workspace = fresh(undisturbed, tmp_path / "workspace")
+def test_a_signal_drains_with_checkpoints_and_resume_needs_no_settings(fresh, undisturbed, tmp_path):
+    workspace = fresh(tmp_path / "workspace")
     # No checkpoint but the one that draining leaves.
     first = [*LAUNCH, "-o", "pretrain.checkpoint_every=100000", "-o", "pretrain.report_every=1"]
     resume = ["resume", "ems_grid", "--yes", "--no-estimate"]
@@ -138,8 +130,8 @@ def test_a_signal_drains_with_checkpoints_and_resume_needs_no_settings(undisturb
     assert found == expected
 
 
-def test_two_signals_stop_at_once(undisturbed, tmp_path):
-    workspace = fresh(undisturbed, tmp_path / "workspace")
+def test_two_signals_stop_at_once(fresh, undisturbed, tmp_path):
+    workspace = fresh(tmp_path / "workspace")
     # The next report is far away.
     settings = ["-o", "pretrain.steps=100000", "-o", "pretrain.report_every=100000"]
     process = start(workspace, *LAUNCH, *settings)

@@ -15,8 +15,8 @@ SETTINGS = overrides(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    workspace = tmp_path_factory.mktemp("upkeep") / "workspace"
+def finished(fresh, tmp_path_factory) -> Path:
+    workspace = fresh(tmp_path_factory.mktemp("upkeep") / "workspace")
     result = sweep(workspace, "launch", "ems_grid", "--yes", "--no-estimate", *SETTINGS)
     assert result.returncode == 0, result.stdout + result.stderr
     return workspace

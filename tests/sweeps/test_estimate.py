@@ -51,7 +51,7 @@ def test_a_budget_that_is_none_is_refused_with_what_one_looks_like(text):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"budget_hours": 10.0}, "estimate: 12.4 CPU-hours are over --budget 10.0"),
+        ({"budget_hours": 10.0}, "estimate: 12.4 CPU-hours are over the --budget of 10.0"),
         ({"disk_free": 3.9 * GB}, "estimate: 4.0 GB will be written, 3.9 GB are free on the disk"),
         ({"memory_free": 2.9 * GB}, "estimate: 2 trials at a time need 3.0 GB of memory, 2.9 GB are available"),
     ],

@@ -22,7 +22,8 @@ AXES = ["axes.masking.ratio=[0.2]", "axes.masking.temperature=[0.3]", "axes.mask
 def place(demo_workspace, tmp_path) -> Workspace:
     """A workspace of its own that sees the demo corpus."""
     (tmp_path / "workspace").mkdir()
-    (tmp_path / "workspace" / "store").symlink_to(demo_workspace.root / "store")
+    demo_workspace.store.root.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "workspace" / "store").symlink_to(demo_workspace.store.root)
     return Workspace.at(tmp_path / "workspace")
 
 
