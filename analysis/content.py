@@ -18,6 +18,7 @@ from analysis.corpora import Role, sweep_corpora
 from analysis.examples import draw_examples
 from analysis.figures import Drawing
 from analysis.forest import draw_changes, draw_differences
+from analysis.further import Further, look_further
 from analysis.heatmap import draw_heatmaps
 from analysis.learning import draw_learning
 from analysis.load import Outcome, Part, Sweep
@@ -72,6 +73,7 @@ class Report:
     protocols: dict[str, tuple[str, ...]]
     """Protocol in words, one line per sentence → names of its arms."""
     published: tuple[PublishedRow, ...]
+    further: Further
     drawings: tuple[Drawing, ...]
 
     @property
@@ -143,6 +145,7 @@ class Report:
             "policies": as_rows(self.policies),
             "figures": {drawing.name: as_rows(drawing.data) for drawing in self.drawings},
             "published": [asdict(row) for row in self.published],
+            **self.further.as_json(),
             "cost": self.cost(),
             "provenance": self.provenance(),
         }
@@ -157,6 +160,7 @@ def gather(
     chosen = choose_arms(results, comparisons)
     controls = findings(results, comparisons)
     changes = change_rows(results, comparisons, sweep.arms)
+    further = look_further(sweep, tests, comparisons, chosen, resamples=resamples, seed=seed)
     of_chosen = [[one for one in controls if one.arm["arm_key"] == key] for key in chosen.values()]
     return Report(
         sweep=sweep,
@@ -176,7 +180,8 @@ def gather(
         banners=tuple(banners(sweep, results)),
         protocols=_protocols(sweep),
         published=read_published(sweep.records[0].corpus.name) if sweep.records else (),
-        drawings=_drawings(sweep, tests, results, comparisons, chosen),
+        further=further,
+        drawings=(*_drawings(sweep, tests, results, comparisons, chosen), *further.drawings),
     )
 
 

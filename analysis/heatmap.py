@@ -99,7 +99,7 @@ def _cells(comparisons: pd.DataFrame, arms: Mapping[str, Arm], upstream: str) ->
                 "span": axes.get(SPAN),
                 "ratio": float(str(axes[RATIO])),
                 "temperature": float(str(axes[TEMPERATURE])),
-                **{name: row[name] for name in ("difference", "ci_low", "ci_high", "p_corrected")},
+                **{name: row[name] for name in ("difference", "ci_low", "ci_high", "p_corrected", "n_seeds")},
             }
         )
     return pd.DataFrame(rows, columns=None if rows else ["ratio", "temperature", "difference"])

@@ -16,11 +16,13 @@ from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
 from analysis.masks import RATIO_TOLERANCE, chosen_frames
+from analysis.paragraphs import methods_paragraph, results_paragraph
 from analysis.pretraining import QUARTERS, loss_table, measured_frames, measured_with
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS
 from analysis.svg import inline_svg, svg_text
 from analysis.tables import as_rows
+from analysis.verdict import METRICS
 from analysis.wording import DASH, count, interval, joined, loss, mean_sd, p_value, percent, points
 
 CONTENTS = Markup("<!-- contents -->")
@@ -78,6 +80,21 @@ def _tables(report: Report) -> dict[str, Any]:
         "quarters": QUARTERS,
         "measured_frames": measured_frames(report.results),
         "measured_with": measured_with(report.results),
+        "paragraphs": {"results": results_paragraph(report), "methods": methods_paragraph(report)},
+        **_further(report),
+    }
+
+
+def _further(report: Report) -> dict[str, Any]:
+    """Rows that are worth the page's room; all of them are in the CSV files."""
+    verdicts, budgets = report.further.verdicts, report.further.budgets
+    # Costs have a ratio; all else is a share.
+    shares = verdicts["difference"].notna() & verdicts["ratio"].isna()
+    chosen = verdicts["arm_key"].isin(list(report.chosen.values())) & shares
+    return {
+        "verdicts": [row | {"metric": METRICS[row["metric"]].said} for row in as_rows(verdicts[chosen])],
+        "budgets": as_rows(budgets[~budgets["matched"].astype(bool)]),
+        "importance": as_rows(report.further.importance),
     }
 
 

@@ -24,7 +24,18 @@ from core.errors import BadInputError
 
 FIGURES = (
     *("changes", "changes-*", "confusions", "differences", "differences-*", "examples", "heatmap", "heatmap-*"),
-    *("learning", "pretraining", "pretraining-*", "ratios", "ratios-*", "reliability", "speakers"),
+    *(
+        "best-of",
+        "effects",
+        "effects-*",
+        "learning",
+        "pretraining",
+        "pretraining-*",
+        "ratios",
+        "ratios-*",
+        "reliability",
+        "speakers",
+    ),
 )
 """Names of the figures there may be; those of an earlier report are removed."""
 
@@ -62,10 +73,11 @@ class ReportSummary:
 def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: str) -> ReportSummary:
     """Write the report folder of a sweep and log this look at its test part in `openings.jsonl` beside the plan.
 
-    Writes `index.html`, `results.{csv,md,tex}`, `numbers.tex`, `paragraphs.tex`, `comparisons.csv`, `report.json` and
-    `figures/*.{svg,pdf,csv}`. The same records give the same bytes, except for the count, time and author of the
-    opening (one line in `index.html` and in `numbers.tex`, one entry in `report.json`). Raises BadInputError for a plan
-    or record that cannot be used, metrics that their predictions do not give, and when the folder cannot be written.
+    Writes `index.html`, `results.{csv,md,tex}`, `numbers.tex`, `paragraphs.tex`, `report.json`,
+    `{comparisons,verdicts,fronts,budgets,importance}.csv` and `figures/*.{svg,pdf,csv}`. The same records give the same
+    bytes, except for the count, time and author of the opening (two lines in `index.html`, one in `numbers.tex`, one
+    entry in `report.json`). Raises BadInputError for a plan or record that cannot be used, metrics that their
+    predictions do not give, and when the folder cannot be written.
     """
     sweep = load_sweep(plan_path=plan_path, trials_root=trials_root)
     complete = sum(outcome.status == "complete" for outcome in sweep.outcomes)
@@ -111,6 +123,7 @@ def _write(report: Report, out: Path) -> None:
         "numbers.tex": macros_text(numbers_of(report)),
         "paragraphs.tex": paragraphs_latex(report),
         "comparisons.csv": csv_text(report.comparisons),
+        **{f"{name}.csv": csv_text(table) for name, table in report.further.tables.items()},
         "report.json": json_text(report),
         "index.html": html_text(report, svgs=svgs),
     }

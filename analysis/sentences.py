@@ -190,6 +190,11 @@ def _verdict(row: Mapping[str, Any]) -> str:
     side = "better" if row["difference"] > 0 else "worse"
     if found in ("better", "worse"):
         return f"Interval and corrected test agree: the arm is {side} than its twin on this corpus and protocol."
+    if row["p_corrected"] < LEVEL:
+        return (
+            f"Interval and corrected test agree for the models of this one seed: a sign that the arm is {side} than "
+            "its twin, not proof, until further seeds say the same."
+        )
     return (
         f"The interval excludes zero, the corrected test does not confirm it: a sign that the arm is {side} "
         "than its twin, not proof."

@@ -114,10 +114,13 @@ def test_twice_the_steps_are_found_by_updates(tmp_path: Path) -> None:
     def change(record: dict[str, Any]) -> None:
         record["config"]["pretrain"] = {"steps": 1000 if record["arm_key"] == "short" else 1990}
         record["cost"]["steps"] = {"short": 1000, "long": 1990, "ems": 2000}[record["arm_key"]]
+        record["cost"]["device_seconds"] = {"short": 100.0, "long": 103.0, "ems": 103.0}[record["arm_key"]]
 
     table = table_of(rewritten(written, change))
     row = row_of(table, "ems", "updates")
     assert (row["ratio"], row["nearest"], bool(row["matched"])) == (2.0, "random long", True)
+    seconds = row_of(table, "ems", "device-seconds")
+    assert (seconds["nearest"], bool(seconds["matched"])) == ("random short", True), "a clock's 3 % displace no twin"
 
 
 def test_budgets_that_records_do_not_know_have_no_row(published: SyntheticSweep) -> None:

@@ -14,11 +14,11 @@ from analysis.specificity import Finding, findings, specificity_sentences, speci
 from analysis.standing import standing
 from analysis.tables import results_table
 
-PROVEN = {"difference": 0.03, "ci_low": 0.01, "ci_high": 0.05, "p_corrected": 0.01}
+PROVEN = {"n_seeds": 2, "difference": 0.03, "ci_low": 0.01, "ci_high": 0.05, "p_corrected": 0.01}
 LEANING = PROVEN | {"p_corrected": 0.125}
-OPEN = {"difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_corrected": 0.5}
-BELOW = {"difference": -0.03, "ci_low": -0.05, "ci_high": -0.01, "p_corrected": 0.01}
-ABSENT = {"difference": None, "ci_low": None, "ci_high": None, "p_corrected": None}
+OPEN = {"n_seeds": 2, "difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_corrected": 0.5}
+BELOW = {"n_seeds": 2, "difference": -0.03, "ci_low": -0.05, "ci_high": -0.01, "p_corrected": 0.01}
+ABSENT = {"n_seeds": 0, "difference": None, "ci_low": None, "ci_high": None, "p_corrected": None}
 
 UP = "(+3.0 points, 95 % interval +1.0 to +5.0)"
 RUNS = "shuffled intensity makes shorter runs than the arm's, which may be all that it shows (rolled keeps the runs)"
@@ -265,7 +265,7 @@ def test_planted_gains_are_read_as_planted(tmp_path: Path) -> None:
     written = SyntheticSweep(
         root=tmp_path,
         arms=arms,
-        seeds=(0,),
+        seeds=(0, 1),
         sessions=12,
         contrasts=(
             ("control", "loudness", "ems", "loud"),
