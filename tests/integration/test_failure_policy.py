@@ -66,7 +66,7 @@ def test_out_of_memory_lowers_the_micro_batch_of_both_sides(workspace):
 
 
 def test_a_hanging_trial_is_ended_and_its_twin_is_not(workspace):
-    result = sweep(workspace, *LAUNCH, *overrides("seeds=[0]", "limits.trial_minutes=0.5"), environment=fault("hang"))
+    result = sweep(workspace, *LAUNCH, *overrides("seeds=[0]", "limits.trial_minutes=1"), environment=fault("hang"))
     assert result.returncode == 3, result.stdout + result.stderr
     found = arms(workspace)
     assert {record["failure"] for (arm, _), record in found.items() if arm.startswith("ems")} == {"time-out"}

@@ -334,7 +334,8 @@ def test_a_driver_that_is_really_killed_goes_the_same_way(make, demo_workspace, 
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         try:
-            output, _ = process.communicate(timeout=float(random.uniform(0.3, 2.0)))
+            # Ever longer, so that a slow machine comes to an end too.
+            output, _ = process.communicate(timeout=float(random.uniform(0.3, 2.0)) * 1.15**kills)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
