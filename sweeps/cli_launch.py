@@ -173,6 +173,7 @@ def _go(
     launching: Launching, workspace: Workspace, *, yes: bool, dry_run: bool, budget: str | None, estimated: bool,
     as_json: bool, retrying: tuple[FailureKind, ...] = (),
 ) -> None:  # fmt: skip
+    from core.progress import silent
     from sweeps.display import Display
     from sweeps.estimate import parse_budget, refuse
     from sweeps.launching import failed_trials
@@ -181,14 +182,15 @@ def _go(
     hours = parse_budget(budget) if budget is not None else None
     display, name = Display(), launching.definition.name
     with display.live():
-        plan = launching.known_plan(workspace, progress=display.progress)
+        # Looked at when it was launched: quick, and an error stands alone.
+        plan = launching.known_plan(workspace, progress=silent if retrying else display.progress)
+    again = failed_trials(plan, workspace, kinds=retrying)
+    if retrying and not again:
+        raise BadInputError(f"sweep {name!r}: no trial has failed" + _for(retrying))
     if dry_run or not as_json:
         _show_plan(plan, workspace, as_json=as_json)
     if dry_run:
         return
-    again = failed_trials(plan, workspace, kinds=retrying)
-    if retrying and not again:
-        raise BadInputError(f"sweep {name!r}: no trial has failed" + _for(retrying))
     if again and not as_json:
         click.echo(f"{len(again)} failed trials to run again")
     anything = bool(again or plan.open_trials(workspace)) or launching.grows

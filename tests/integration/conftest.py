@@ -37,3 +37,8 @@ def fresh(prepared) -> Callable[[Path], Path]:
         return workspace
 
     return made
+
+
+@pytest.fixture
+def workspace(fresh, tmp_path) -> Path:
+    return fresh(tmp_path / "workspace")

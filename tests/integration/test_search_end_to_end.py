@@ -31,11 +31,6 @@ def searched(fresh, tmp_path_factory) -> Path:
     return workspace
 
 
-@pytest.fixture
-def workspace(fresh, tmp_path) -> Path:
-    return fresh(tmp_path / "workspace")
-
-
 def studied(workspace: Path, name: str) -> list[tuple[dict, str, float | None]]:
     """Parameters, state and value of each point, in the order in which they were suggested."""
     storage = f"sqlite:///{workspace}/sweeps/{name}/optuna.db"

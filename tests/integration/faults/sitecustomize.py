@@ -1,6 +1,6 @@
 """Puts faults into the workers of a sweep under test: on the path, Python imports this at its start.
 
-`EMSWEEP_TEST_FAULT` names the fault, `EMSWEEP_TEST_FAULT_FILE` a file that arms it.
+`EMSWEEP_TEST_FAULT` names the fault, `EMSWEEP_TEST_FAULT_FILE` a file that arms or remembers it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def _break_training(module: ModuleType) -> None:
         if state.step == STEP and config.masking.policy == "ems":
             if FAULT == "hang":
                 time.sleep(10_000)
-            if FAULT == "kill":
+            if FAULT == "kill" or (FAULT == "kill once" and not FILE.exists()):
+                FILE.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         return whole(state, batch, config)
 
