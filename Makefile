@@ -9,7 +9,7 @@ export EMSWEEP_WORKSPACE ?= $(CURDIR)/emsweep-workspace
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev,postgresql]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev,postgresql,systems]'
 	touch $(STAMP)
 
 demo: $(STAMP)

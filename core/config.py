@@ -27,6 +27,7 @@ __all__ = [
     "RankingConfig",
     "ScoreConfig",
     "StrengthNetConfig",
+    "SystemName",
     "TrialConfig",
     "UpstreamName",
 ]
@@ -36,6 +37,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from core.alignment_config import AlignmentConfig
 from core.data_config import (
     AbsolutePath,
     Config,
@@ -46,6 +48,8 @@ from core.data_config import (
     LabelSet,
     PretrainingAudioConfig,
 )
+from core.sap_config import SapConfig
+from core.teacher_config import TeacherConfig
 
 
 def _read_infinity(value: object) -> object:
@@ -62,6 +66,8 @@ Temperature = Annotated[
 ]
 
 UpstreamName = Literal["mockingjay", "npc"]
+
+SystemName = Literal["ems", "sap", "frame_alignment", "teacher_student"]
 
 
 class RankingConfig(Config):
@@ -298,7 +304,7 @@ class ComputeConfig(Config):
 class TrialConfig(Config):
     """One trial: one arm under one seed."""
 
-    system: Literal["ems"] = "ems"
+    system: SystemName = "ems"
     upstream: UpstreamName = "mockingjay"
     corpus: CorpusConfig = CorpusConfig()
     folds: FoldsConfig = FoldsConfig()
@@ -313,6 +319,12 @@ class TrialConfig(Config):
     """Upstream `npc` only."""
     pretrain: PretrainConfig = PretrainConfig()
     probe: ProbeConfig = ProbeConfig()
+    sap: SapConfig = SapConfig()
+    """System `sap` only."""
+    alignment: AlignmentConfig = AlignmentConfig()
+    """System `frame_alignment` only."""
+    teacher: TeacherConfig = TeacherConfig()
+    """System `teacher_student` only."""
     interim: InterimConfig = InterimConfig()
     compute: ComputeConfig = ComputeConfig()
     seed: int = Field(default=0, ge=0)

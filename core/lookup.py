@@ -26,7 +26,8 @@ from core.intensity.tracks import make_track, speaker_halves
 from core.progress import silent
 from core.resolve import Corpora, key_content
 from core.store import Artifact, Claim, Store, Workspace
-from core.systems import ems
+from core.systems.outcome import system_of
+from core.upstreams import prepare
 
 SharedStage = Literal["features", "functionals", "spectrograms", "strengthnet", "intensity"]
 
@@ -98,13 +99,13 @@ def unmade(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> Unmad
     """Which artifacts of a trial's chain are not in the store. A half-trained upstream counts as not made."""
     lookup = _LookupWorkspace(root=workspace.root)
     try:
-        shared = ems.prepare(config, corpora, lookup, progress=silent)
+        shared = prepare(config, corpora, lookup, progress=silent)
     except _NotMadeError:
         works = {(work.stage, work.key): work for work in _shared(config, corpora, lookup)}
         training = {name: part for name, part in key_content(config, corpora).items() if name != "probe"}
         parts = [digest([training, part.name]) for part in heard_parts(config, corpora.heard, corpora.folds)]
         return Unmade(shared=tuple(works.values()), upstreams=tuple(parts), embeddings=tuple(parts))
-    names = ems.artifacts_of(config, corpora, workspace, shared=shared)
+    names = system_of(config.system).artifacts_of(config, corpora, workspace, shared=shared)
     lacking = [Path(name) for name in names if not (workspace.store.root / name).exists()]
     upstreams, embeddings = (
         tuple(path.name for path in lacking if path.parent.name == stage) for stage in ("pretrain", "embed")
@@ -113,7 +114,7 @@ def unmade(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> Unmad
 
 
 def _shared(config: TrialConfig, corpora: Corpora, lookup: Workspace) -> Iterator[SharedWork]:
-    """In the order in which `ems.prepare` makes them."""
+    """In the order in which `prepare` makes them."""
 
     def lacking(
         stage: SharedStage, manifest: Manifest, make: Callable[[], Artifact], *about: Json

@@ -9,9 +9,9 @@ K folds, B utterances of a batch, U utterances in all, L layers, H hidden width,
 
 from __future__ import annotations
 
-__all__ = ["FoldIndex", "Heads", "ProbeResult", "fit_probe"]
+__all__ = ["FoldIndex", "Heads", "ProbeResult", "fit_probe", "fold_index"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.config import ProbeConfig
+from core.corpora.folds import Fold
 from core.errors import NonFiniteLossError
 from core.metrics import confusion, ua, wa
 from core.progress import LogMetrics
@@ -36,6 +37,20 @@ class FoldIndex:
     train: Index
     validation: Index
     test: Index
+
+
+def fold_index(fold: Fold, order: Mapping[str, int]) -> FoldIndex:
+    """The fold in positions; `order`: utterance → its position."""
+
+    def positions(part: Sequence[str]) -> Index:
+        return np.array([order[name] for name in part], dtype=np.int64)
+
+    return FoldIndex(
+        name=fold.name,
+        train=positions(fold.train),
+        validation=positions(fold.validation),
+        test=positions(fold.test),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

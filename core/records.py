@@ -37,7 +37,7 @@ from core.store import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 
 CODE_DIFF = "code.diff"
 """Beside the record of a trial whose code was not that of its commit: the difference, for `git apply`."""
@@ -176,9 +176,9 @@ class ProvenanceEntry(Entry):
 
 
 class Record(Entry):
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     """2 added `pretraining`, `heard` and `fit`, and masks without ratio and span; 3 `failure`, `interim`, `artifacts`,
-    costs that no clock measures, and the code's diff."""
+    costs that no clock measures, and the code's diff; 4 `counts`, and dimensions instead of classes."""
     trial_key: str
     status: Literal["complete", "pruned", "failed"]
     reason: str | None = None
@@ -204,6 +204,8 @@ class Record(Entry):
     mask: MaskEntry | None = None
     pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None
+    counts: dict[str, int] = {}
+    """What the system set aside or fell back on (`utterances without speech`), over all folds."""
     interim: tuple[InterimEntry, ...] = ()
     """In the order of steps; also of a pruned trial, up to where it was stopped."""
     cost: CostEntry | None = None

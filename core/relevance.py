@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["looks_at_intensity", "relevant_content", "unused_settings"]
+__all__ = ["OWN_SETTINGS", "looks_at_intensity", "own_part", "relevant_content", "unused_settings"]
 
 import math
 
-from core.config import MaskingConfig, TrialConfig
+from core.config import MaskingConfig, SystemName, TrialConfig
 from core.identity import Json
+
+OWN_SETTINGS: dict[str, SystemName] = {
+    "sap": "sap", "alignment": "frame_alignment", "teacher": "teacher_student",
+}  # fmt: skip
+"""Part of the config → the one system that it belongs to."""
+
+
+def own_part(system: SystemName) -> str:
+    """The part of the config that is this system's own; of `ems` that is `masking`."""
+    return next((part for part, owner in OWN_SETTINGS.items() if owner == system), "masking")
 
 
 def looks_at_intensity(config: TrialConfig) -> bool:
@@ -30,6 +40,9 @@ def unused_settings(config: TrialConfig) -> dict[str, str]:
         for key in ("masking.zero", "masking.replace"):
             unused[key] = "upstream 'npc' sees all frames as they are, its mask is a hole in its convolutions"
         unused["score.added_to_input"] = "how the score enters upstream 'npc' was never published"
+    for part, system in OWN_SETTINGS.items():
+        if config.system != system:
+            unused[part] = f"settings of system {system!r}; this is {config.system!r}"
     unused |= _unused_masking(config.masking)
     if not looks_at_intensity(config) and config.masking.policy != "random_as_topk":
         at = " at infinite temperature" if config.masking.policy == "ems" else ""

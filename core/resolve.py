@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.config import CorpusConfig, IntensityConfig, ScoreConfig, TrialConfig, UpstreamName
+from core.config import CorpusConfig, IntensityConfig, ScoreConfig, SystemName, TrialConfig, UpstreamName
 from core.corpora.folds import Folds, make_folds
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
@@ -29,21 +29,29 @@ from core.heard import heard_parts
 from core.identity import Json, code_version, digest
 from core.intensity.tracks import refuse_leaky_fit
 from core.progress import Progress, silent
-from core.relevance import relevant_content
+from core.relevance import own_part, relevant_content
 from core.store import Workspace
 
 _MODULES = (
     "core.audio", "core.batches", "core.bucketing", "core.config", "core.corpora.folds", "core.data_config",
-    "core.embed", "core.features", "core.heard", "core.intensity.external", "core.intensity.fitting",
+    "core.features", "core.heard", "core.intensity.external", "core.intensity.fitting",
     "core.intensity.ranking", "core.intensity.spectrograms", "core.intensity.strengthnet", "core.intensity.tracks",
-    "core.masking", "core.metrics", "core.pretrain", "core.probe", "core.relevance", "core.resolve", "core.seeding",
-    "core.systems.ems", "core.torchaudio_import", "core.trial", "core.units", "core.validation",
+    "core.masking", "core.metrics", "core.predictions", "core.pretrain", "core.probe", "core.relevance", "core.resolve",
+    "core.seeding", "core.torchaudio_import", "core.trial", "core.units", "core.upstreams", "core.validation",
 )  # fmt: skip
 
 
-def trial_modules(upstream: UpstreamName) -> tuple[str, ...]:
-    """Code that can change the result of a trial with this upstream; its version is part of the trial key."""
-    return (*_MODULES, *upstream_modules(upstream))
+_SYSTEM_MODULES: dict[SystemName, tuple[str, ...]] = {
+    "ems": ("core.embed", "core.systems.ems"),
+    "sap": ("core.frames", "core.sap_config", "core.systems.segmental_pooling"),
+    "frame_alignment": ("core.alignment_config", "core.frames", "core.systems.frame_alignment"),
+    "teacher_student": ("core.frames", "core.systems.teacher_student", "core.teacher_config"),
+}
+
+
+def trial_modules(upstream: UpstreamName, system: SystemName = "ems") -> tuple[str, ...]:
+    """Code that can change the result of such a trial; its version is part of the trial key."""
+    return (*_MODULES, *_SYSTEM_MODULES[system], *upstream_modules(upstream))
 
 
 def upstream_modules(upstream: UpstreamName) -> tuple[str, ...]:
@@ -107,11 +115,16 @@ def arm_key(config: TrialConfig, corpora: Corpora) -> str:
 
 
 def twin_of(config: TrialConfig) -> TrialConfig | None:
-    """The twin: nothing of EMS, everything else the same. None for a trial that is itself a twin.
+    """The twin: nothing of the system's idea, everything else the same. None for a trial that is itself a twin.
 
-    Masking is random by the rule of the same family (`ems` → `random`, `ems_topk` → `random_nominal`), and the score
-    stays out of the model.
+    Of EMS: masking is random by the rule of the same family (`ems` → `random`, `ems_topk` → `random_nominal`), and the
+    score stays out of the model. Another system's twin has the same upstream.
     """
+    if config.system != "ems":
+        part = own_part(config.system)
+        own = getattr(config, part)
+        plain_own = own.plain()
+        return None if plain_own == own else config.model_copy(update={part: plain_own})
     plain = {"ems": "random", "ems_topk": "random_nominal"}.get(config.masking.policy, config.masking.policy)
     masking = config.masking.model_copy(update={"policy": plain, "temperature": None})
     # Random masking looks at no track: its audit is made against the source, once for all controls. `random_as_topk`
@@ -139,7 +152,7 @@ def key_content(config: TrialConfig, corpora: Corpora) -> dict[str, Json]:
     if config.folds.file:
         content["folds"]["file"] = _file_hash(config.folds.file)
     content["intensity"] = _intensity_content(config.intensity, corpora.fit)
-    content["code"] = code_version(trial_modules(config.upstream))
+    content["code"] = code_version(trial_modules(config.upstream, config.system))
     return content
 
 

@@ -23,35 +23,30 @@ import numpy as np
 from core.config import TrialConfig
 from core.corpora.manifest import Manifest
 from core.errors import BadInputError, FailureKind
-from core.metrics import confusion, macro_f1, ua, wa
+from core.predictions import measure
 from core.progress import LogMetrics, Progress, discard, silent
 from core.provenance import code_diff, commit_state, diff_digest, hardware, now, packages
 from core.records import (
     CorpusEntry,
     CostEntry,
-    FoldMetrics,
     InterimEntry,
     MaskEntry,
-    MetricsEntry,
     PretrainingEntry,
     ProtocolEntry,
     ProvenanceEntry,
     Record,
-    Split,
     read_record,
     write_record,
 )
 from core.references import note_references, read_references
+from core.relevance import own_part
 from core.resolve import Corpora, arm_key, resolve, trial_key, twin_of
 from core.store import Workspace
 from core.underway import Underway
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from core.systems.ems import StageResult
-
-SPLITS: tuple[Split, Split] = ("validation", "test")
+    from core.systems.outcome import Outcome
+    from core.upstreams import Pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +72,17 @@ def identify(config: TrialConfig, corpora: Corpora, *, arm: str | None = None) -
 
 def arm_name(config: TrialConfig) -> str:
     """Readable name of the arm: upstream unless Mockingjay, policy, control track, score switches, ratio, span,
-    temperature.
+    temperature; of another system its own words first.
 
     >>> arm_name(TrialConfig())
     'ems r0.15 s7 t1'
     """
+    if config.system != "ems":
+        return " ".join([config.system, *getattr(config, own_part(config.system)).words(), *_upstream_words(config)])
+    return " ".join(_upstream_words(config))
+
+
+def _upstream_words(config: TrialConfig) -> list[str]:
     masking, score = config.masking, config.score
     words: list[str] = [] if config.upstream == "mockingjay" else [config.upstream]
     words.append(masking.policy + ("+input" if score.added_to_input else "") + ("+head" if score.head else ""))
@@ -91,7 +92,7 @@ def arm_name(config: TrialConfig) -> str:
         words += [f"r{masking.ratio:g}", f"s{masking.span}"]
     if masking.temperature is not None:
         words.append(f"t{masking.temperature:g}")
-    return " ".join(words)
+    return words
 
 
 def run_trial(
@@ -116,7 +117,8 @@ def trial_steps(
     """
     import torch
 
-    from core.systems import ems
+    from core.systems.outcome import system_of
+    from core.upstreams import prepare, shared_artifacts, write_examples
 
     torch.set_num_threads(config.compute.threads)
     started = now()
@@ -134,33 +136,19 @@ def trial_steps(
     if earlier is not None and earlier.status == "complete":
         yield earlier
         return
-    shared = ems.prepare(config, corpora, workspace, progress=progress)
-    artifacts = ems.artifacts_of(config, corpora, workspace, shared=shared)
+    shared = prepare(config, corpora, workspace, progress=progress)
+    system = system_of(config.system)
+    own = system.artifacts_of(config, corpora, workspace, shared=shared)
+    artifacts = tuple(sorted({*shared_artifacts(corpora, workspace, shared=shared), *own}))
     note_references(folder, artifacts)
     torch.set_num_threads(config.compute.threads)
-    result = yield from ems.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
-    ems.write_examples(config, shared, result, folder)
-    predictions = _predictions(corpora, result)
+    outcome = yield from system.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
+    if outcome.pretrained is not None:
+        write_examples(config, shared, outcome.pretrained, folder)
     record = unfinished_record(config, corpora, identity, started).model_copy(
-        update={
-            "status": "complete",
-            "reason": None,
-            "mask": _mask_entry(config, result),
-            "pretraining": _pretraining_entry(result),
-            "metrics": measure(predictions, corpora.evaluated.classes),
-            "interim": result.interim,
-            "cost": CostEntry(
-                steps=result.steps,
-                frames=result.frames,
-                left_out=result.left_out,
-                device_seconds=round(result.seconds, 3),
-                parameters=result.parameters,
-                flops=result.flops,
-            ),
-            "artifacts": artifacts,
-        }
+        update={"status": "complete", "reason": None, "artifacts": artifacts, **_results(config, corpora, outcome)}
     )
-    yield write_record(folder, record, predictions, code_diff=code_diff())
+    yield write_record(folder, record, outcome.predictions, code_diff=code_diff())
 
 
 def fail_trial(unfinished: Record, workspace: Workspace, *, reason: str, kind: FailureKind) -> Record:
@@ -267,8 +255,29 @@ def _provenance(config: TrialConfig, started: str) -> ProvenanceEntry:
     )
 
 
-def _mask_entry(config: TrialConfig, result: StageResult) -> MaskEntry:
-    masking, audit = config.masking, result.audit
+def _results(config: TrialConfig, corpora: Corpora, outcome: Outcome) -> dict[str, object]:
+    """The record's entries of a trial that came to its end."""
+    spent, pretrained = outcome.spent, outcome.pretrained
+    cost = CostEntry(
+        steps=spent.step,
+        frames=spent.frames,
+        left_out=pretrained.left_out if pretrained else 0,
+        device_seconds=round(spent.seconds, 3),
+        parameters=spent.parameters,
+        flops=spent.flops,
+    )
+    return {
+        "mask": _mask_entry(config, pretrained) if pretrained else None,
+        "pretraining": _pretraining_entry(pretrained) if pretrained else None,
+        "metrics": measure(outcome.predictions, corpora.evaluated.classes),
+        "interim": outcome.interim,
+        "counts": dict(outcome.counts),
+        "cost": cost,
+    }
+
+
+def _mask_entry(config: TrialConfig, pretrained: Pretrained) -> MaskEntry:
+    masking, audit = config.masking, pretrained.audit
     temperature = masking.temperature
     return MaskEntry(
         policy=masking.policy,
@@ -284,61 +293,16 @@ def _mask_entry(config: TrialConfig, result: StageResult) -> MaskEntry:
     )
 
 
-def _pretraining_entry(result: StageResult) -> PretrainingEntry:
+def _pretraining_entry(pretrained: Pretrained) -> PretrainingEntry:
     """Means over upstreams, weighted by the frames that were measured."""
-    weights = [quality.frames for quality in result.qualities]
-    quartiles = np.average([quality.by_quartile for quality in result.qualities], axis=0, weights=weights)
+    weights = [quality.frames for quality in pretrained.qualities]
+    quartiles = np.average([quality.by_quartile for quality in pretrained.qualities], axis=0, weights=weights)
     q1, q2, q3, q4 = map(float, quartiles)
     return PretrainingEntry(
-        train_loss=result.train_loss,
-        validation_loss=float(np.average([quality.loss for quality in result.qualities], weights=weights)),
+        train_loss=pretrained.train_loss,
+        validation_loss=float(np.average([quality.loss for quality in pretrained.qualities], weights=weights)),
         validation_by_quartile=(q1, q2, q3, q4),
-        speakers=result.held_out_speakers,
-        utterances=sum(quality.utterances for quality in result.qualities),
+        speakers=pretrained.held_out_speakers,
+        utterances=sum(quality.utterances for quality in pretrained.qualities),
         frames=sum(weights),
     )
-
-
-def _predictions(corpora: Corpora, result: StageResult) -> pd.DataFrame:
-    """One row per (fold, split, utterance): columns as in `core.records.write_record`."""
-    import pandas as pd
-
-    classes = corpora.evaluated.classes
-    by_id = {utterance.utterance: utterance for utterance in corpora.evaluated.utterances}
-    place = {name: position for position, name in enumerate(by_id)}
-    frames = []
-    for k, fold in enumerate(corpora.folds.folds):
-        for split, part in (("validation", fold.validation), ("test", fold.test)):
-            scores = result.probe.scores_KUC[k, [place[name] for name in part]]
-            columns = {
-                "utterance": list(part),
-                "speaker": [by_id[name].speaker for name in part],
-                "session": [by_id[name].session for name in part],
-                "fold": fold.name,
-                "split": split,
-                "label": [by_id[name].label for name in part],
-                "predicted": [classes[winner] for winner in scores.argmax(-1)],
-            }
-            frames.append(pd.DataFrame(columns | {f"score_{name}": scores[:, i] for i, name in enumerate(classes)}))
-    return pd.concat(frames, ignore_index=True)
-
-
-def measure(predictions: pd.DataFrame, classes: tuple[str, ...]) -> MetricsEntry:
-    """UA, WA and macro-F1 of each fold and split, their means over folds, and the pooled ones."""
-    folds = []
-    pooled: dict[Split, dict[str, float]] = {}
-    mean: dict[Split, dict[str, float]] = {}
-    for split in SPLITS:
-        rows = predictions[predictions["split"] == split]
-        pooled[split] = _scores(rows, classes)
-        for fold in rows["fold"].unique():
-            part = rows[rows["fold"] == fold]
-            folds.append(FoldMetrics(fold=fold, split=split, n=len(part), **_scores(part, classes)))
-        of_split = [entry for entry in folds if entry.split == split]
-        mean[split] = {name: float(np.mean([getattr(entry, name) for entry in of_split])) for name in pooled[split]}
-    return MetricsEntry(folds=tuple(folds), mean=mean, pooled=pooled)
-
-
-def _scores(rows: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, float]:
-    counts = confusion(rows["label"].tolist(), rows["predicted"].tolist(), classes)
-    return {"ua": ua(counts), "wa": wa(counts), "macro_f1": macro_f1(counts)}

@@ -92,8 +92,8 @@ class Tally:
         self._frames += reached.frames
         self._seconds += reached.seconds
 
-    def probed(self, seconds: float) -> Underway:
-        """The probe is fitted too."""
+    def spent(self, seconds: float) -> Underway:
+        """So much more time on the device, as for a probe."""
         self._seconds += seconds
         return self.now()
 

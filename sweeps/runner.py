@@ -15,7 +15,7 @@ from core.errors import FailureKind
 from core.records import read_record
 from core.resolve import resolve
 from core.store import Workspace
-from core.systems import ems
+from core.upstreams import prepare
 from sweeps.cluster import connected, slots
 from sweeps.display import Display
 from sweeps.driver import Driver
@@ -175,7 +175,7 @@ class _Leg:
             if key not in seen:
                 seen.add(key)
                 corpora = resolve(config, self._workspace, progress=self._progress)
-                ems.prepare(config, corpora, self._workspace, progress=self._progress)
+                prepare(config, corpora, self._workspace, progress=self._progress)
 
     def _run_tune(self, source: TrialSource, tracker: Any) -> None:
         from sweeps.tuning import tune_trials

@@ -46,24 +46,28 @@ def test_every_preset_and_module_of_the_trial_key_exists():
         assert len(code_version(trial_modules(upstream))) == 16
 
 
-def test_the_trial_key_covers_all_code_a_trial_runs():
+@pytest.mark.parametrize("system", ["ems"])
+def test_the_trial_key_covers_all_code_a_trial_runs(system):
     """Every module of core that a trial imports is in its key, but for those that only carry, name or write down."""
     from core.resolve import trial_modules
 
     carriers = {
         "core", "core.corpora", "core.intensity", "core.models", "core.systems", "core.errors", "core.identity",
         "core.interim", "core.progress", "core.provenance", "core.records", "core.references", "core.store",
-        "core.underway",
+        "core.systems.outcome", "core.underway",
     }  # fmt: skip
+    # Settings of other systems, which say nothing in this one's trials.
+    carriers |= {"core.alignment_config", "core.sap_config", "core.teacher_config"}
     # What turns files into a manifest shows in the corpus fingerprint, which is part of the key.
     carriers |= {f"core.corpora.{path.stem}" for path in (ROOT / "core" / "corpora").glob("*.py")} - {
         "core.corpora.folds"
     }
     code = (
-        "import sys, core.trial, core.systems.ems; print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
+        f"import sys, core.trial; from core.systems.outcome import system_of; system_of('{system}');"
+        "print(' '.join(m for m in sys.modules if m.split('.')[0] == 'core'))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    known = {module for upstream in get_args(UpstreamName) for module in trial_modules(upstream)}
+    known = {module for upstream in get_args(UpstreamName) for module in trial_modules(upstream, system)}
     assert set(shown) - carriers <= known
 
 
@@ -81,14 +85,15 @@ def imported(module: str) -> set[str]:
 @pytest.mark.parametrize("upstream", get_args(UpstreamName))
 def test_the_keys_of_pretraining_and_embedding_cover_the_code_that_makes_them(upstream):
     """A module that a stage begins to use and its key does not know would leave stale artifacts valid."""
-    from core.systems.ems import _embed_modules, _pretrain_modules
+    from core.systems.ems import _embed_modules
+    from core.upstreams import pretrain_modules
 
     # Carried by the key as settings, or reached through inputs that have keys of their own.
     elsewhere = {
         "core.config", "core.errors", "core.features", "core.identity", "core.progress", "core.store",
     } | {f"core.models.{other}" for other in get_args(UpstreamName) if other != upstream}  # fmt: skip
     for roots, known in (
-        ({"core.pretrain", "core.batches", "core.validation"}, set(_pretrain_modules(upstream))),
+        ({"core.pretrain", "core.batches", "core.validation"}, set(pretrain_modules(upstream))),
         ({"core.embed", "core.models.build"}, set(_embed_modules(upstream))),
     ):
         reached, open_modules = set(), set(roots)

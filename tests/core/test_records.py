@@ -112,7 +112,7 @@ def test_a_trial_without_record_is_none_and_without_predictions_an_error(tmp_pat
     ("change", "place"),
     [
         ({"status": "done"}, "status"),
-        ({"schema_version": 4}, "schema_version"),
+        ({"schema_version": 5}, "schema_version"),
         ({"seed": "three"}, "seed"),
         ({"colour": "blue"}, "colour"),
         ({"corpus": {"name": "emodb"}}, "corpus.fingerprint"),
@@ -122,7 +122,7 @@ def test_a_broken_record_is_named_in_one_line(tmp_path: Path, change: dict[str, 
     write_record(tmp_path, make_record(), None)
     path = tmp_path / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(BadInputError, match=rf"record\.json: not a record of schema 3 \({place}: ") as error:
+    with pytest.raises(BadInputError, match=rf"record\.json: not a record of schema 4 \({place}: ") as error:
         read_record(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -131,7 +131,7 @@ def test_half_a_file_is_no_record(tmp_path: Path) -> None:
     write_record(tmp_path, make_record(), None)
     path = tmp_path / "record.json"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BadInputError, match="not a record of schema 3"):
+    with pytest.raises(BadInputError, match="not a record of schema 4"):
         read_record(tmp_path)
 
 

@@ -43,5 +43,5 @@ def test_upstreams_add_up_and_only_asked_steps_are_entries(tiny):
     assert second.interim is not None
     assert (second.interim.step, second.interim.ua, second.interim.mean) == (12, {"a": 0.25, "b": 0.75}, 0.5)
     assert logged == [({"interim/validation_ua": 0.5}, 12)]
-    assert tally.probed(2.0).seconds == 3.0
+    assert tally.spent(2.0).seconds == 3.0
     assert tally.entries == [second.interim]

@@ -11,7 +11,7 @@ import pytest
 from core.progress import silent
 from core.resolve import resolve
 from core.store import Workspace
-from core.systems import ems
+from core.upstreams import prepare
 from sweeps.cluster import Resources
 from sweeps.definition import load_definition
 from sweeps.plan import make_plan
@@ -24,7 +24,7 @@ def prepared(tmp_path_factory) -> Workspace:
     place = Workspace.at(tmp_path_factory.mktemp("prepared") / "workspace")
     plan = make_plan(load_definition("ems_grid", TINY), place, compute=Resources().compute_settings())
     config = plan.trials[0].config
-    ems.prepare(config, resolve(config, place), place, progress=silent)
+    prepare(config, resolve(config, place), place, progress=silent)
     return place
 
 
