@@ -8,6 +8,7 @@ those of `core.presets`. Nothing here may name a path or a machine except `Inten
 from __future__ import annotations
 
 __all__ = [
+    "TRANSFORMERS",
     "ComputeConfig",
     "Config",
     "ControlName",
@@ -50,6 +51,8 @@ from core.data_config import (
 )
 from core.sap_config import SapConfig
 from core.teacher_config import TeacherConfig
+from core.transformer_config import TransformerConfig
+from core.upstream_config import MockingjayConfig, NpcConfig
 
 
 def _read_infinity(value: object) -> object:
@@ -65,7 +68,9 @@ Temperature = Annotated[
     PlainSerializer(lambda value: "inf" if math.isinf(value) else value, when_used="json"),
 ]
 
-UpstreamName = Literal["mockingjay", "npc"]
+UpstreamName = Literal["mockingjay", "npc", "hubert", "wavlm", "wav2vec2", "data2vec"]
+TRANSFORMERS: tuple[UpstreamName, ...] = ("hubert", "wavlm", "wav2vec2", "data2vec")
+"""Upstreams that come trained and hear the waveform itself."""
 
 SystemName = Literal["ems", "sap", "frame_alignment", "teacher_student"]
 
@@ -186,61 +191,6 @@ class ScoreConfig(Config):
         return self.added_to_input or self.head
 
 
-class MockingjayConfig(Config):
-    """Mockingjay (Liu et al., ICASSP 2020), post-LN Transformer encoder over acoustic frames."""
-
-    hidden: int = Field(default=768, ge=8)
-    layers: int = Field(default=3, ge=1)
-    heads: int = Field(default=12, ge=1)
-    ffn: int = Field(default=3072, ge=8)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    stack: int = Field(default=1, ge=1, le=10)
-    """Consecutive frames joined into one position (Mockingjay's downsampling); masking stays on the frame grid."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.hidden % self.heads:
-            raise ValueError(f"heads: {self.heads} does not divide hidden {self.hidden}")
-        if self.hidden % 2:
-            raise ValueError(f"hidden: {self.hidden} is odd, sinusoidal positions need an even width")
-        return self
-
-
-class NpcConfig(Config):
-    """NPC, non-autoregressive predictive coding (Liu, Chung, Glass, Interspeech 2021). Defaults are the published ones:
-    receptive field 23 frames = kernel + 2 · blocks."""
-
-    hidden: int = Field(default=512, ge=8)
-    blocks: int = Field(default=4, ge=1, le=20)
-    kernel: int = Field(default=15, ge=3, le=99)
-    """Taps of each masked convolution, odd."""
-    mask_size: int = Field(default=5, ge=1)
-    """Input frames around the predicted one that no prediction sees, odd. The hole of block i's masked convolution is
-    mask_size + 2·i taps wide and must be narrower than the kernel (EMS's released 7 needs a kernel of 17)."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    codebooks: tuple[int, ...] = Field(default=(64, 64, 64, 64), min_length=1)
-    """Codes of each group of the vector quantiser; each group codes hidden/len(codebooks) dimensions."""
-    gumbel_temperature: float = Field(default=1.0, gt=0)
-    probed: Literal["last-block", "all"] = "last-block"
-    """What the probe sees: the unmasked output of the last block (the better one, as published), or the outputs of all
-    blocks and of all masked convolutions."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("kernel", "mask_size"):
-            if getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is even, it has no centre")
-        widest = self.mask_size + 2 * self.blocks
-        if widest >= self.kernel:
-            raise ValueError(
-                f"mask_size: {self.mask_size} with {self.blocks} blocks makes a hole of {widest} taps, which must be "
-                f"narrower than kernel {self.kernel}"
-            )
-        if self.hidden % len(self.codebooks):
-            raise ValueError(f"codebooks: {len(self.codebooks)} groups do not divide hidden {self.hidden}")
-        return self
-
-
 class PretrainConfig(Config):
     """The pre-training loop (defaults: the toolkit version of Mockingjay; NPC's are in `core.presets`)."""
 
@@ -267,6 +217,8 @@ class PretrainConfig(Config):
     """Steps between two reported losses, training and validation."""
     checkpoint_every: int = Field(default=5000, ge=1)
     """Steps between two checkpoints."""
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of the upstreams, where they are those of an earlier trial; None: the trial's own."""
 
 
 class ProbeConfig(Config):
@@ -317,6 +269,8 @@ class TrialConfig(Config):
     """Upstream `mockingjay` only."""
     npc: NpcConfig = NpcConfig()
     """Upstream `npc` only."""
+    transformer: TransformerConfig = TransformerConfig()
+    """Upstreams `hubert`, `wavlm`, `wav2vec2` and `data2vec` only."""
     pretrain: PretrainConfig = PretrainConfig()
     probe: ProbeConfig = ProbeConfig()
     sap: SapConfig = SapConfig()
@@ -329,14 +283,44 @@ class TrialConfig(Config):
     compute: ComputeConfig = ComputeConfig()
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def pretrains(self) -> bool:
+        """Whether the trial trains its upstreams itself, from features, by hiding frames of them."""
+        return self.upstream not in TRANSFORMERS
+
+    @property
+    def pretraining_seed(self) -> int:
+        """Of everything that is drawn for the upstreams: weights, masks, order, held-out speakers."""
+        return self.seed if self.pretrain.seed is None else self.pretrain.seed
+
+    @property
+    def masks(self) -> bool:
+        """Whether anything is hidden from the upstream; `frame_alignment` hides positions of any."""
+        return self.pretrains or self.system == "frame_alignment"
+
+    @property
+    def looks_at_intensity(self) -> bool:
+        """Whether emotional intensity chooses the hidden frames or enters the upstream."""
+        masking = self.masking
+        weighed = masking.policy == "ems" and masking.temperature is not None and not math.isinf(masking.temperature)
+        return self.masks and (weighed or masking.policy == "ems_topk" or (self.pretrains and self.score.used))
+
+    @property
+    def needs_intensity(self) -> bool:
+        """Whether a track is made: always where an upstream is trained, whose audit needs one."""
+        return self.pretrains or self.looks_at_intensity or (self.masks and self.masking.policy == "random_as_topk")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.upstream == "mockingjay" and self.masking.policy == "all":
-            raise ValueError("masking.policy: 'all' would hide every frame from Mockingjay; it is a policy of npc")
+        if not self.masks:
+            return self
+        if self.upstream != "npc" and self.masking.policy == "all":
+            hidden_from = "Mockingjay" if self.upstream == "mockingjay" else self.upstream
+            raise ValueError(f"masking.policy: 'all' would hide every frame from {hidden_from}; it is a policy of npc")
         if self.upstream == "npc" and self.score.added_to_input:
             raise ValueError("score.added_to_input: how the score enters NPC was never published; mockingjay only")
         fit = self.intensity.fit
-        if fit is not None and fit.name == "demo" and self.corpus.name != "demo":
+        if self.needs_intensity and fit is not None and fit.name == "demo" and self.corpus.name != "demo":
             raise ValueError(
                 f"intensity.fit.name: the demo corpus is synthetic; name the real corpus whose labels the intensity "
                 f"model for {self.corpus.name!r} shall learn"

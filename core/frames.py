@@ -19,12 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.audio_states import AudioStates
 from core.config import TrialConfig
 from core.errors import BadInputError
 from core.features import Features, FrameFile, write_index
 from core.identity import Json
 from core.models.upstream import Upstream
 from core.progress import Progress
+from core.relevance import unused_settings
 from core.resolve import upstream_modules
 from core.store import Artifact, Recipe, Workspace, write_atomically
 from core.upstreams import SharedInputs, settings_of, trained_upstream
@@ -114,6 +116,7 @@ class Frames:
 
 def frames_recipe(config: TrialConfig, shared: SharedInputs, upstream: str, *, layers: Sequence[int] | None) -> Recipe:
     """What the states of one upstream (by its artifact's key) over the evaluated corpus are made from."""
+    layers = _layers_of(config) if layers is None else layers
     settings: dict[str, Json] = {
         **settings_of(config, "upstream", config.upstream, "compute"),
         "layers": None if layers is None else list(layers),
@@ -128,24 +131,52 @@ def make_frames(
 ) -> Artifact:  # fmt: skip
     """Make (or find) the states of a pre-trained upstream over the evaluated corpus, in evaluation mode.
 
-    `layers`: which of its exposed layers, from 0, negative from the end; None: all. The states of NPC and Mockingjay
-    are those that the probe of EMS sees. Raises BadInputError for a layer that the upstream does not have.
+    `layers`: which of its exposed layers, from 0, negative from the end; None: all, or those that the upstream's own
+    settings name. The states of NPC and Mockingjay are those that the probe of EMS sees. Raises BadInputError for a
+    layer that the upstream does not have.
     """
+    layers = _layers_of(config) if layers is None else layers
     with frames_recipe(config, shared, upstream.key, layers=layers).claim(workspace.store) as claim:
-        if claim.done:
-            return claim.artifact
-        features = Features.open(shared.evaluated.path)
-        device = torch.device(config.compute.device)
-        model = trained_upstream(config, shared, upstream).to(device).eval()
-        stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
-        hop_s = stack * config.features.hop_ms / 1000
-        first_PLH = _states(model, features, 0, device)
-        chosen = chosen_layers(layers, exposed=first_PLH.shape[1])
-        with StatesFile(claim.out, layers=chosen, hidden=first_PLH.shape[2], hop_s=hop_s) as states:
-            for place, utterance in enumerate(features.utterances):
-                states.append(utterance, _states(model, features, place, device)[:, list(chosen)])
-                progress("frames", place + 1, len(features.utterances))
+        if not claim.done:
+            write = _write if config.pretrains else _write_from_audio
+            write(config, shared, upstream, claim.out, layers=layers, progress=progress)
     return claim.artifact
+
+
+def _layers_of(config: TrialConfig) -> tuple[int, ...] | None:
+    """The layers that the upstream's own settings name, where they mean something."""
+    unused = unused_settings(config)
+    return None if {"transformer", "transformer.layers"} & unused.keys() else config.transformer.layers
+
+
+def _write(
+    config: TrialConfig, shared: SharedInputs, upstream: Artifact, folder: Path, *, layers: Sequence[int] | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """The states of an upstream that was trained here, from features."""
+    features = Features.open(shared.evaluated.path)
+    device = torch.device(config.compute.device)
+    model = trained_upstream(config, shared, upstream).to(device).eval()
+    stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
+    hop_s = stack * config.features.hop_ms / 1000
+    first_PLH = _states(model, features, 0, device)
+    chosen = chosen_layers(layers, exposed=first_PLH.shape[1])
+    with StatesFile(folder, layers=chosen, hidden=first_PLH.shape[2], hop_s=hop_s) as states:
+        for place, utterance in enumerate(features.utterances):
+            states.append(utterance, _states(model, features, place, device)[:, list(chosen)])
+            progress("frames", place + 1, len(features.utterances))
+
+
+def _write_from_audio(
+    config: TrialConfig, shared: SharedInputs, _: Artifact, folder: Path, *, layers: Sequence[int] | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """The states of an upstream that came trained, from the waveform."""
+    audio = AudioStates(config)
+    chosen = chosen_layers(layers, exposed=audio.model.layers)
+    with StatesFile(folder, layers=chosen, hidden=audio.model.hidden, hop_s=audio.model.hop_s) as states:
+        for utterance, states_PLH in audio.over(shared.corpus, progress=progress):
+            states.append(utterance, states_PLH[:, list(chosen)])
 
 
 @torch.no_grad()

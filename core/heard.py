@@ -32,8 +32,10 @@ def heard_parts(config: TrialConfig, heard: Manifest, folds: Folds) -> list[Hear
 
     Held out are the fold's validation speakers where they are not trained on anyway (`fold` with `next-fold`), else
     `held_out_speakers` of the heard speakers, drawn from the stream (seed, "held-out-speakers", name) and taken out of
-    the training. Raises BadInputError when that leaves nobody to train on.
+    the training. Raises BadInputError when that leaves nobody to train on. None for an upstream that comes trained.
     """
+    if not config.pretrains:
+        return []
     speaker_of = {utterance.utterance: utterance.speaker for utterance in heard.utterances}
     if config.pretraining_audio.source != "fold":
         return [_without_some(config, WHOLE, tuple(speaker_of), speaker_of)]
@@ -58,7 +60,7 @@ def _without_some(config: TrialConfig, name: str, utterances: tuple[str, ...], s
         raise BadInputError(
             f"pretraining_audio.held_out_speakers: {count} of {len(speakers)} heard speakers leave nobody to train on"
         )
-    random = stream(config.seed, "held-out-speakers", name)
+    random = stream(config.pretraining_seed, "held-out-speakers", name)
     held_out = sorted(random.choice(speakers, size=count, replace=False).tolist())
     return HeardPart(
         name=name,

@@ -5,7 +5,7 @@ The stages themselves compute their keys, so nothing here can drift from them.
 
 from __future__ import annotations
 
-__all__ = ["SharedStage", "SharedWork", "Unmade", "unmade"]
+__all__ = ["SharedStage", "SharedWork", "Unmade", "are_trained", "unmade"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from core.progress import silent
 from core.resolve import Corpora, key_content
 from core.store import Artifact, Claim, Store, Workspace
 from core.systems.outcome import system_of
-from core.upstreams import prepare
+from core.upstreams import prepare, upstream_keys
 
 SharedStage = Literal["features", "functionals", "spectrograms", "strengthnet", "intensity"]
 
@@ -111,6 +111,17 @@ def unmade(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> Unmad
         tuple(path.name for path in lacking if path.parent.name == stage) for stage in ("pretrain", "embed")
     )
     return Unmade(shared=(), upstreams=upstreams, embeddings=embeddings)
+
+
+def are_trained(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> bool:
+    """Whether all upstreams of a trial are in the store; whether the evaluated corpus has features does not matter."""
+    lookup, heard_only = _LookupWorkspace(root=workspace.root), replace(corpora, evaluated=corpora.heard)
+    try:
+        shared = prepare(config, heard_only, lookup, progress=silent)
+    except _NotMadeError:
+        return False
+    keys = upstream_keys(config, corpora, workspace, shared=shared)
+    return all((workspace.store.root / "pretrain" / key).exists() for key in keys)
 
 
 def _shared(config: TrialConfig, corpora: Corpora, lookup: Workspace) -> Iterator[SharedWork]:

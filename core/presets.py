@@ -6,7 +6,7 @@ __all__ = ["Preset", "Settings", "preset_settings"]
 
 from typing import Any, Literal
 
-from core.config import UpstreamName
+from core.config import TRANSFORMERS, UpstreamName
 
 Preset = Literal["smoke", "small", "paper"]
 Settings = dict[str, Any]
@@ -22,6 +22,16 @@ _SHARED: dict[Preset, Settings] = {
             "ranking": {"pairs_per_class": 500},
         },
         "probe": {"projection": 64, "steps": 600, "lr": 1e-2, "evaluate_every": 40},
+        "alignment": {
+            "k": 12, "layer": -1, "tapt_k": 24, "tapt_layer": -1,
+            "units": {"updates": 60, "batch": 8, "crop_s": 1.6, "lr": 2e-3, "projection": 32},
+            "tuning": {"epochs": 4, "batch": 16, "lr": 1e-3, "crop_s": 2.0},
+        },
+        "teacher": {
+            "projection": 32, "hidden": 32, "reduce": 8, "inner_folds": 2, "steps": 120, "batch": 24, "lr": 5e-3,
+            "evaluate_every": 20,
+        },
+        "sap": {"steps": 240, "lr": 5e-3},
     },
     "small": {
         "intensity": {
@@ -32,6 +42,15 @@ _SHARED: dict[Preset, Settings] = {
             "ranking": {"strength": "any"},
         },
         "probe": {"steps": 3000, "lr": 1e-3, "evaluate_every": 100},
+        "alignment": {
+            "layer": -1, "tapt_k": 100, "tapt_layer": -1,
+            "units": {"updates": 500, "batch": 12, "crop_s": 3.0, "lr": 1e-3, "projection": 128},
+            "tuning": {"epochs": 15, "batch": 24, "lr": 3e-4, "crop_s": 4.0},
+        },
+        "teacher": {
+            "projection": 64, "hidden": 64, "reduce": 2, "steps": 800, "lr": 2e-3, "evaluate_every": 40,
+        },
+        "sap": {"steps": 1000},
     },
     "paper": {},
 }  # fmt: skip
@@ -47,6 +66,8 @@ _SMALL_LOOP: Settings = {
 _NPC_LOOP: Settings = {"weight_decay": 0.0, "warmup": 0.0, "decay": "none"}
 """Adam at a constant rate, as NPC was published."""
 
+_LAST_LAYER: Settings = {"layer": -1, "tapt_layer": -1}
+
 _UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
     "mockingjay": {
         "smoke": {
@@ -57,8 +78,9 @@ _UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
             "mockingjay": {"hidden": 128, "layers": 3, "heads": 4, "ffn": 512, "stack": 3},
             "pretrain": _SMALL_LOOP,
         },
-        # The config's defaults are the published values; each field's docstring has the source.
-        "paper": {},
+        # The config's defaults are the published values; each field's docstring has the source. HuBERT's layer 9 of 12
+        # is no layer of Mockingjay or NPC, whose last one is clustered (ours).
+        "paper": {"alignment": _LAST_LAYER},
     },
     "npc": {
         "smoke": {
@@ -74,9 +96,12 @@ _UPSTREAM: dict[UpstreamName, dict[Preset, Settings]] = {
         # Published: 80 mel bands, no deltas; 100 epochs of LibriSpeech train-clean-360 in batches of 32; Adam 1e-3.
         "paper": {
             "features": {"deltas": 0},
+            "alignment": _LAST_LAYER,
             "pretrain": _NPC_LOOP | {"steps": 325_000, "batch": 32, "lr": 1e-3, "min_frames": 30},
         },
     },
+    # They come trained, at their own size.
+    **{upstream: {"smoke": {}, "small": {}, "paper": {}} for upstream in TRANSFORMERS},
 }
 
 

@@ -183,7 +183,9 @@ def replay(curve: list[Report], log: LogMetrics) -> None:
 
 
 def trained_parameters(config: TrialConfig, dims: int) -> int:
-    """How many numbers the optimizer steps in one upstream, heads included."""
+    """How many numbers the optimizer steps in one upstream, heads included; 0 in one that comes trained."""
+    if not config.pretrains:
+        return 0
     with torch.device("meta"):
         model = build_upstream(config, dims)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

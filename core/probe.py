@@ -9,7 +9,7 @@ K folds, B utterances of a batch, U utterances in all, L layers, H hidden width,
 
 from __future__ import annotations
 
-__all__ = ["FoldIndex", "Heads", "ProbeResult", "fit_probe", "fold_index"]
+__all__ = ["ChosenHead", "FoldIndex", "Heads", "ProbeResult", "fit_probe", "fold_index"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,12 +53,25 @@ def fold_index(fold: Fold, order: Mapping[str, int]) -> FoldIndex:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChosenHead:
+    """One fold's head as it was at its best step; logits = ((weights · layers) @ project + bias) @ classify + bias."""
+
+    layer_weights_L: NDArray[np.float32]
+    """After the softmax: they sum to 1."""
+    project_HP: NDArray[np.float32]
+    project_bias_P: NDArray[np.float32]
+    classify_PC: NDArray[np.float32]
+    classify_bias_C: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeResult:
-    """Class probabilities of every utterance under each fold's chosen head, (K, U, C), and the chosen steps."""
+    """Class probabilities of every utterance under each fold's chosen head, (K, U, C), the chosen steps and heads."""
 
     scores_KUC: NDArray[np.float32]
     best_steps: tuple[int, ...]
+    heads: tuple[ChosenHead, ...]
 
 
 class Heads(nn.Module):
@@ -85,6 +98,21 @@ class Heads(nn.Module):
         mixed_KBH = torch.einsum("kl,kblh->kbh", weights_KL, means_KBLH)
         projected_KBP = torch.baddbmm(self.project_bias_KP[:, None], mixed_KBH, self.project_KHP)
         return torch.baddbmm(self.classify_bias_KC[:, None], projected_KBP, self.classify_KPC)
+
+    @torch.no_grad()
+    def one(self, k: int) -> ChosenHead:
+        """A copy of head `k` as it is now, on the CPU."""
+
+        def copied(values: Tensor) -> NDArray[np.float32]:
+            return np.array(values.cpu().numpy())
+
+        return ChosenHead(
+            layer_weights_L=copied(self.layer_logits_KL[k].softmax(-1)),
+            project_HP=copied(self.project_KHP[k]),
+            project_bias_P=copied(self.project_bias_KP[k]),
+            classify_PC=copied(self.classify_KPC[k]),
+            classify_bias_C=copied(self.classify_bias_KC[k]),
+        )
 
 
 def fit_probe(
@@ -126,9 +154,13 @@ def fit_probe(
             value = loss.item() / len(folds)
             if not np.isfinite(value):
                 raise NonFiniteLossError(stage="probe", step=step, value=value)
-            reached = choice.look(_scores(heads, means_KULH, upstream_K1), step)
+            reached = choice.look(heads, _scores(heads, means_KULH, upstream_K1), step)
             log({"probe/loss": value, f"probe/validation_{config.select_by}": reached}, step)
-    return ProbeResult(scores_KUC=choice.scores_KUC, best_steps=tuple(choice.steps))
+    return ProbeResult(
+        scores_KUC=choice.scores_KUC,
+        best_steps=tuple(choice.steps),
+        heads=tuple(choice.heads[k] for k in range(len(folds))),
+    )
 
 
 @torch.no_grad()
@@ -149,16 +181,17 @@ def _train_batches(fold: FoldIndex, size: int, seed: int) -> Iterator[Index]:
 
 
 class _Choice:
-    """Keeps each fold's scores at its best step on validation."""
+    """Keeps each fold's head, and its scores, at its best step on validation."""
 
     def __init__(self, folds: Sequence[FoldIndex], labels: Sequence[str], classes: Sequence[str], metric: str) -> None:
         self._folds, self._labels, self._classes = folds, np.asarray(labels), classes
         self._metric = ua if metric == "ua" else wa
         self._best = [-1.0] * len(folds)
         self.steps = [0] * len(folds)
+        self.heads: dict[int, ChosenHead] = {}
         self.scores_KUC = np.zeros((len(folds), len(labels), len(classes)), dtype=np.float32)
 
-    def look(self, scores_KUC: NDArray[np.float32], step: int) -> float:
+    def look(self, heads: Heads, scores_KUC: NDArray[np.float32], step: int) -> float:
         """Compare this step with the best so far; returns the mean validation metric over folds."""
         reached = []
         for k, fold in enumerate(self._folds):
@@ -167,4 +200,5 @@ class _Choice:
             reached.append(value)
             if value > self._best[k]:
                 self._best[k], self.steps[k], self.scores_KUC[k] = value, step, scores_KUC[k]
+                self.heads[k] = heads.one(k)
         return float(np.mean(reached))

@@ -21,7 +21,7 @@ from core.changes import Change, changes_since
 from core.config import CorpusConfig, InterimConfig, TrialConfig
 from core.errors import BadInputError, CorpusError, NonFiniteLossError
 from core.progress import LogMetrics, Progress, silent
-from core.records import Record, read_predictions, read_record
+from core.records import DIMENSIONS, Record, read_predictions, read_record
 from core.resolve import Corpora, resolve
 from core.store import Workspace, write_atomically
 from core.trial import identify, run_trial
@@ -48,11 +48,11 @@ class Comparison:
     unmatched: int
     """Rows that only one of them has: another corpus or other folds."""
     score: float
-    """Largest absolute difference of a score; infinite where one is not finite."""
+    """Largest absolute difference of a score, or of a predicted dimension; infinite where one is not finite."""
     reclassified: int
     """Rows with another predicted class."""
     relabelled: int
-    """Rows with another true class."""
+    """Rows with another true class, or another true value of a dimension."""
     metrics_equal: bool
 
     @property
@@ -238,7 +238,7 @@ def compare(then: Record, folder_then: Path, now: Record, folder_now: Path) -> C
     before, after = _predictions(folder_then), _predictions(folder_now)
     common = before.index.intersection(after.index)
     unmatched = len(before) + len(after) - 2 * len(common)
-    names = sorted(name for name in {*before.columns, *after.columns} if str(name).startswith("score_"))
+    names = sorted(name for name in {*before.columns, *after.columns} if str(name).startswith(("score_", "predicted_")))
     if any(name not in frame.columns for name in names for frame in (before, after)):
         unmatched, common = len(before) + len(after), common[:0]
     left, right = before.loc[common], after.loc[common]
@@ -249,10 +249,15 @@ def compare(then: Record, folder_then: Path, now: Record, folder_now: Path) -> C
         rows=len(before),
         unmatched=unmatched,
         score=float(differences.max()) if np.isfinite(differences).all() else float("inf"),
-        reclassified=int((left["predicted"] != right["predicted"]).sum()),
-        relabelled=int((left["label"] != right["label"]).sum()),
+        reclassified=_differing(left, right, "predicted"),
+        relabelled=max(_differing(left, right, name) for name in ("label", *(f"true_{each}" for each in DIMENSIONS))),
         metrics_equal=then.metrics == now.metrics,
     )
+
+
+def _differing(left: pd.DataFrame, right: pd.DataFrame, column: str) -> int:
+    """Rows that differ in a column; none where neither has it."""
+    return int((left[column] != right[column]).sum()) if column in left and column in right else 0
 
 
 def _predictions(folder: Path) -> pd.DataFrame:

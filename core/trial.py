@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.config import TrialConfig
+from core.config import ScoreConfig, TrialConfig
 from core.corpora.manifest import Manifest
 from core.errors import BadInputError, FailureKind
 from core.predictions import measure
@@ -46,7 +46,7 @@ from core.underway import Underway
 
 if TYPE_CHECKING:
     from core.systems.outcome import Outcome
-    from core.upstreams import Pretrained
+    from core.upstreams import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,13 @@ def arm_name(config: TrialConfig) -> str:
 def _upstream_words(config: TrialConfig) -> list[str]:
     masking, score = config.masking, config.score
     words: list[str] = [] if config.upstream == "mockingjay" else [config.upstream]
+    if not config.pretrains:
+        words += config.transformer.words()
+        score = ScoreConfig()
+    if not config.masks:
+        return words
     words.append(masking.policy + ("+input" if score.added_to_input else "") + ("+head" if score.head else ""))
-    if config.intensity.control != "none":
+    if config.needs_intensity and config.intensity.control != "none":
         words.append(config.intensity.control)
     if masking.policy != "all":
         words += [f"r{masking.ratio:g}", f"s{masking.span}"]
@@ -143,8 +148,8 @@ def trial_steps(
     note_references(folder, artifacts)
     torch.set_num_threads(config.compute.threads)
     outcome = yield from system.run(config, corpora, workspace, shared=shared, log=log or discard, progress=progress)
-    if outcome.pretrained is not None:
-        write_examples(config, shared, outcome.pretrained, folder)
+    if outcome.pretrained is not None and outcome.pretrained.training is not None:
+        write_examples(config, shared, outcome.pretrained.training, folder)
     record = unfinished_record(config, corpora, identity, started).model_copy(
         update={"status": "complete", "reason": None, "artifacts": artifacts, **_results(config, corpora, outcome)}
     )
@@ -192,7 +197,7 @@ def _end(unfinished: Record, workspace: Workspace, update: dict[str, object]) ->
 def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIdentity, started: str) -> Record:
     """The record as far as it is known before the trial runs: status `failed`, without results."""
     evaluated, folds = corpora.evaluated, corpora.folds
-    source = config.pretraining_audio.source
+    source = config.pretraining_audio.source if config.pretrains else "external"
     return Record(
         trial_key=identity.trial_key,
         status="failed",
@@ -210,7 +215,7 @@ def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIden
             n_folds=len(folds.folds),
             validation=config.folds.validation,
             pretraining_audio=source,
-            pretraining_corpus=corpora.heard.corpus,
+            pretraining_corpus=corpora.heard.corpus if config.pretrains else f"that of the published {config.upstream}",
             transductive=source == "transductive",
             leaks=_leaks(config, corpora),
         ),
@@ -233,12 +238,14 @@ def _corpus_entry(manifest: Manifest) -> CorpusEntry:
 
 def _leaks(config: TrialConfig, corpora: Corpora) -> tuple[str, ...]:
     leaks = []
-    if config.pretraining_audio.source == "transductive":
+    if config.pretrains and config.pretraining_audio.source == "transductive":
         leaks.append("pre-training heard the test part's audio (without labels)")
     if corpora.folds.leaky:
         leaks.append("validation shares speakers with training (superb)")
-    if config.intensity.source == "external":
+    if config.needs_intensity and config.intensity.source == "external":
         leaks.append("imported intensity scores: what their model was trained on cannot be checked")
+    if config.system == "teacher_student":
+        leaks += config.teacher.leaks()
     return tuple(leaks)
 
 
@@ -257,18 +264,18 @@ def _provenance(config: TrialConfig, started: str) -> ProvenanceEntry:
 
 def _results(config: TrialConfig, corpora: Corpora, outcome: Outcome) -> dict[str, object]:
     """The record's entries of a trial that came to its end."""
-    spent, pretrained = outcome.spent, outcome.pretrained
+    spent, training = outcome.spent, outcome.pretrained.training if outcome.pretrained else None
     cost = CostEntry(
         steps=spent.step,
         frames=spent.frames,
-        left_out=pretrained.left_out if pretrained else 0,
+        left_out=training.left_out if training else 0,
         device_seconds=round(spent.seconds, 3),
         parameters=spent.parameters,
         flops=spent.flops,
     )
     return {
-        "mask": _mask_entry(config, pretrained) if pretrained else None,
-        "pretraining": _pretraining_entry(pretrained) if pretrained else None,
+        "mask": _mask_entry(config, training) if training else None,
+        "pretraining": _pretraining_entry(training) if training else None,
         "metrics": measure(outcome.predictions, corpora.evaluated.classes),
         "interim": outcome.interim,
         "counts": dict(outcome.counts),
@@ -276,8 +283,8 @@ def _results(config: TrialConfig, corpora: Corpora, outcome: Outcome) -> dict[st
     }
 
 
-def _mask_entry(config: TrialConfig, pretrained: Pretrained) -> MaskEntry:
-    masking, audit = config.masking, pretrained.audit
+def _mask_entry(config: TrialConfig, training: Training) -> MaskEntry:
+    masking, audit = config.masking, training.audit
     temperature = masking.temperature
     return MaskEntry(
         policy=masking.policy,
@@ -293,16 +300,16 @@ def _mask_entry(config: TrialConfig, pretrained: Pretrained) -> MaskEntry:
     )
 
 
-def _pretraining_entry(pretrained: Pretrained) -> PretrainingEntry:
+def _pretraining_entry(training: Training) -> PretrainingEntry:
     """Means over upstreams, weighted by the frames that were measured."""
-    weights = [quality.frames for quality in pretrained.qualities]
-    quartiles = np.average([quality.by_quartile for quality in pretrained.qualities], axis=0, weights=weights)
+    weights = [quality.frames for quality in training.qualities]
+    quartiles = np.average([quality.by_quartile for quality in training.qualities], axis=0, weights=weights)
     q1, q2, q3, q4 = map(float, quartiles)
     return PretrainingEntry(
-        train_loss=pretrained.train_loss,
-        validation_loss=float(np.average([quality.loss for quality in pretrained.qualities], weights=weights)),
+        train_loss=training.train_loss,
+        validation_loss=float(np.average([quality.loss for quality in training.qualities], weights=weights)),
         validation_by_quartile=(q1, q2, q3, q4),
-        speakers=pretrained.held_out_speakers,
-        utterances=sum(quality.utterances for quality in pretrained.qualities),
+        speakers=training.held_out_speakers,
+        utterances=sum(quality.utterances for quality in training.qualities),
         frames=sum(weights),
     )

@@ -24,7 +24,7 @@ class Underway:
     """What a trial says of itself while it runs."""
 
     step: int
-    """Optimizer steps so far, over all upstreams."""
+    """Optimizer steps so far, over all upstreams and the system's own loops."""
     frames: int
     seconds: float
     """On the device so far, over all legs; interim looks are not in it."""
@@ -60,6 +60,8 @@ class Tally:
     _step: int = 0
     _frames: int = 0
     _seconds: float = 0.0
+    _own_frames: int = 0
+    _own_flops: float = 0.0
     _finished: dict[str, float] = field(default_factory=dict)
 
     def follow(self, training: Generator[Reached, None, T]) -> Generator[Underway, None, T]:
@@ -97,6 +99,13 @@ class Tally:
         self._seconds += seconds
         return self.now()
 
+    def worked(self, *, steps: int, frames: int, seconds: float, flops: float) -> Underway:
+        """A loop of the system's own, after the upstreams, has cost so much."""
+        self._step += steps
+        self._own_frames += frames
+        self._own_flops += flops
+        return self.spent(seconds)
+
     def now(self) -> Underway:
         """Between two upstreams, or at the end."""
         return self._underway(self._step, self._frames, self._seconds, None)
@@ -104,9 +113,9 @@ class Tally:
     def _underway(self, step: int, frames: int, seconds: float, interim: InterimEntry | None) -> Underway:
         return Underway(
             step=step,
-            frames=frames,
+            frames=frames + self._own_frames,
             seconds=seconds,
-            flops=training_flops(self.config, parameters=self.parameters, frames=frames),
+            flops=training_flops(self.config, parameters=self.parameters, frames=frames) + self._own_flops,
             interim=interim,
             parameters=self.parameters,
         )

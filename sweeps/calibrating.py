@@ -27,7 +27,7 @@ from core.corpora.manifest import Manifest
 from core.errors import BadInputError, EmsweepError
 from core.identity import digest
 from core.progress import silent
-from core.resolve import Corpora, resolve
+from core.resolve import Corpora, corpora_key, resolve
 from core.store import Workspace
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class Process:
     synthetic: dict[str, Features] = field(default_factory=dict)
 
     def corpora(self, config: TrialConfig) -> Corpora:
-        parts = (config.corpus, config.folds, config.pretraining_audio, config.intensity)
-        key = digest([part.model_dump(mode="json") for part in parts])
+        key = corpora_key(config)
         if key not in self.known:
             self.known[key] = resolve(config, self.workspace, progress=silent)
         return self.known[key]

@@ -14,6 +14,7 @@ import click
 from sweeps.cli_analysis import import_command, report
 from sweeps.cli_corpus import corpus
 from sweeps.cli_explain import explain
+from sweeps.cli_export import export, predict
 from sweeps.cli_intensity import intensity
 from sweeps.cli_launch import estimate, launch, resume, retry
 from sweeps.cli_options import json_option, override_option, workspace_option
@@ -113,8 +114,8 @@ def sync(name: str, workspace: Path | None, as_json: bool) -> None:
 
 
 COMMANDS = (
-    corpus, intensity, launch, estimate, resume, retry, status, watch, stop, report, explain, import_command, diff,
-    prune, replay,
+    corpus, intensity, launch, estimate, resume, retry, status, watch, stop, report, explain, import_command, export,
+    predict, diff, prune, replay,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

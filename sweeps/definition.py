@@ -22,9 +22,10 @@ from typing import Annotated, Any, Self, get_args
 import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from core.config import Config, ControlName, TrialConfig, UpstreamName
+from core.config import TRANSFORMERS, Config, ControlName, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.presets import Preset, Settings, preset_settings
+from sweeps.earlier_upstream import is_reference, taken_over
 from sweeps.overrides import apply_overrides, overridden_keys, read_yaml
 from sweeps.settings import UNION_TAG, check_key, checked, effective, get, leaves, merge, put
 from sweeps.strategy import LimitsConfig, Objective, RacingConfig, Range, SearchConfig, StopConfig
@@ -118,6 +119,9 @@ class SweepDefinition(Space):
     stop: StopConfig | None = None
     racing: RacingConfig | None = None
     limits: LimitsConfig = LimitsConfig()
+    earlier: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Set by the launch: upstream of an earlier sweep that is named (`trial:…`, `best-of:…`) → the trial settings that
+    made it."""
     allow_quarantined: bool = False
     """Of every corpus of the sweep."""
     allow_incomplete: bool = False
@@ -232,12 +236,18 @@ def trial_config(definition: SweepDefinition, point: Mapping[str, Any], *, where
 
     Raises BadInputError naming the setting, the value and the bound.
     """
-    settings = laid_out(definition, point)
-    return checked(TrialConfig, settings, where=f"sweep {definition.name}{where}")
+    settings = laid_out(definition, point, where=where)
+    config = checked(TrialConfig, settings, where=f"sweep {definition.name}{where}")
+    chooses = [name for name in ("search", "stop", "racing") if getattr(definition, name) is not None]
+    if chooses and config.system == "teacher_student":
+        raise BadInputError(
+            f"sweep {definition.name}{where}: {chooses[0]}: chooses by UA, and system 'teacher_student' has CCC only"
+        )
+    return config
 
 
-def laid_out(definition: SweepDefinition, point: Mapping[str, Any]) -> Settings:
-    """The nested settings of one point, preset included, not checked."""
+def laid_out(definition: SweepDefinition, point: Mapping[str, Any], *, where: str = "") -> Settings:
+    """The nested settings of one point, preset and those of an earlier upstream included, not checked."""
     own = merge(definition.settings, {})
     for key, value in point.items():
         put(own, key, value)
@@ -247,8 +257,14 @@ def laid_out(definition: SweepDefinition, point: Mapping[str, Any]) -> Settings:
                 if getattr(definition, name):
                     put(own, f"{corpus}.{name}", True)
     upstream = effective(own, "upstream")
+    if is_reference(upstream):
+        own = taken_over(own, upstream, definition.earlier, where=f"sweep {definition.name}{where}")
+        upstream = own["upstream"]
     if upstream not in get_args(UpstreamName):
         # Refused, with the names that exist, when the config is made.
         return own
     shared, of_upstream = preset_settings(definition.preset, upstream)
+    if upstream in TRANSFORMERS and "intensity" not in own:
+        # Most trials over them need none, and half a setting would ask for the rest.
+        shared = {part: settings for part, settings in shared.items() if part != "intensity"}
     return merge(merge(shared, of_upstream), own)

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from core.errors import BadInputError
-from core.identity import digest
 from core.lookup import SharedWork, unmade
 from core.progress import Progress
-from core.resolve import Corpora, resolve
+from core.resolve import Corpora, corpora_key, resolve
 from core.store import Workspace
 from sweeps.calibrating import calibrators
 from sweeps.estimate_disk import shared_bytes, sweep_bytes
@@ -101,7 +100,9 @@ def estimate(
     or there is too little memory to calibrate.
     """
     began = time.monotonic()
-    works, shared = _to_do(open_trials, workspace)
+    # What reads a published model has no training to measure.
+    unmeasured = sum(not trial.config.pretrains for trial in open_trials)
+    works, shared = _to_do([trial for trial in open_trials if trial.config.pretrains], workspace)
     threads, lanes = max(1, int(cpus)), min(slots, len(works))
     room = max(1, len(os.sched_getaffinity(0)) // threads)
     found = _Found()
@@ -133,7 +134,7 @@ def estimate(
         stages=dict(sum(map(Counter, found.trials.values()), Counter(found.shared))),
         trial_seconds=trial_s,
         elsewhere=slots > room,
-        notes=_notes(plan, found, lanes=lanes, room=room),
+        notes=_notes(plan, found, lanes=lanes, room=room, unmeasured=unmeasured),
         calibration_seconds=time.monotonic() - began,
     )
 
@@ -144,7 +145,7 @@ def _measurements(kinds: Collection[tuple[str, str]], shared: Sequence[SharedWor
     return 1 + len(kinds) - trained + len({"features" if work.stage == "features" else "fit" for work in shared})
 
 
-def _notes(plan: Plan, found: _Found, *, lanes: int, room: int) -> tuple[str, ...]:
+def _notes(plan: Plan, found: _Found, *, lanes: int, room: int, unmeasured: int) -> tuple[str, ...]:
     notes = ["times are good to about 20 % while nothing else runs on the machine; trials run again are not in them"]
     if "shared strengthnet" in found.shared:
         most = duration_text(found.shared["shared strengthnet"])
@@ -155,6 +156,8 @@ def _notes(plan: Plan, found: _Found, *, lanes: int, room: int) -> tuple[str, ..
         notes.append(f"the machine is busy: a process had {found.core_share:.0%} of its cores; times are for that")
     if lanes > room:
         notes.append(f"measured {room} at a time, which is what this machine has room for; {lanes} will run")
+    if unmeasured:
+        notes.append(f"{unmeasured} trials read a published model: what they cost is not in the numbers")
     notes += [f"{count} trials will fail: {reason}" for reason, count in found.refused.items()]
     return tuple(notes)
 
@@ -213,8 +216,7 @@ def _to_do(trials: Sequence[PlannedTrial], workspace: Workspace) -> tuple[dict[s
     shared: dict[tuple[str, str], SharedWork] = {}
     for trial in trials:
         config = trial.config
-        parts = (config.corpus, config.folds, config.pretraining_audio, config.intensity)
-        data = digest([part.model_dump(mode="json") for part in parts])
+        data = corpora_key(config)
         if data not in corpora:
             corpora[data] = resolve(config, workspace)
         lacking = unmade(config, corpora[data], workspace)

@@ -20,7 +20,7 @@ class _Entry(BaseModel):
 
 
 class _Scores(_Entry):
-    ua: float
+    ua: float | None = None
 
 
 class _Means(_Entry):
@@ -52,7 +52,7 @@ class Glance:
     failure: FailureKind | None
     """`error` for failures recorded before kinds were told apart."""
     ua: float | None
-    """On validation, mean over folds, in [0, 1]; None unless complete."""
+    """On validation, mean over folds, in [0, 1]; None unless complete, and of a system without classes."""
     seconds: float
     """On the device, over all legs; 0 where nothing was measured."""
 

@@ -20,6 +20,7 @@ from core.seeding import stream
 from core.store import Workspace, write_atomically
 from sweeps.cluster import Resources
 from sweeps.definition import SweepDefinition
+from sweeps.earlier_upstream import with_earlier_upstreams
 from sweeps.plan import Plan, PlannedTrial, Planner
 from sweeps.racing import RacingSource
 from sweeps.search import SearchSource
@@ -48,7 +49,7 @@ class Launching:
         path = workspace.sweep(definition.name) / FILE
         earlier = cls.read(definition.name, workspace) if path.exists() else None
         known = earlier.micro_batch if earlier and earlier.resources == resources else {}
-        return cls(definition=definition, resources=resources, micro_batch=known)
+        return cls(definition=with_earlier_upstreams(definition, workspace), resources=resources, micro_batch=known)
 
     @classmethod
     def read(cls, name: str, workspace: Workspace) -> Launching:

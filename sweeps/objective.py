@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from core.records import read_record
+from core.errors import BadInputError
+from core.records import FoldMetrics, Record, read_record
 from core.store import Workspace
 from sweeps.strategy import Objective
 
@@ -75,22 +76,29 @@ class Outcome:
 def read_validation(workspace: Workspace, trial_key: str) -> Validation | None:
     """The validation side of a trial's record; None while it has not ended.
 
-    Raises BadInputError for a file that is no record.
+    Raises BadInputError for a file that is no record, and for the record of a system without classes.
     """
     record = read_record(workspace.trial(trial_key))
     if record is None:
         return None
     scored = record.metrics.folds if record.metrics is not None and record.status == "complete" else ()
+    folds = {fold.fold: FoldScore(ua=_ua(record, fold), n=fold.n) for fold in scored if fold.split == "validation"}
     return Validation(
         trial_key=record.trial_key,
         status=record.status,
         reason=record.reason,
-        folds={fold.fold: FoldScore(ua=fold.ua, n=fold.n) for fold in scored if fold.split == "validation"},
+        folds=folds,
         utterances=record.corpus.utterances,
         interim={look.step: dict(look.ua) for look in record.interim},
         steps=record.cost.steps if record.cost is not None else None,
         flops=record.cost.flops if record.cost is not None else None,
     )
+
+
+def _ua(record: Record, fold: FoldMetrics) -> float:
+    if fold.ua is None:
+        raise BadInputError(f"trial {record.trial_key}: system {record.system!r} has no UA to choose by, only CCC")
+    return fold.ua
 
 
 def fold_differences(arm: Validation, twin: Validation) -> dict[str, float]:

@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 from core.config import ControlName, InterimConfig, TrialConfig, UpstreamName
 from core.errors import BadInputError
+from core.heard import heard_parts
 from core.progress import Progress, silent
 from core.provenance import now
 from core.records import Record, read_record
 from core.relevance import unused_settings
-from core.resolve import Corpora, key_content, resolve
+from core.resolve import Corpora, corpora_key, key_content, resolve
 from core.store import Workspace, write_atomically
 from core.trial import arm_name, identify, unfinished_record
 from sweeps.definition import SweepDefinition
+from sweeps.earlier_upstream import refuse_untrained
 from sweeps.settings import get, within
 from sweeps.space import Point, Role, contrast_pairs, family, points
 from sweeps.strategy import rungs
@@ -27,7 +29,9 @@ from sweeps.strategy import rungs
 PLAN_SCHEMA = 2
 NAMED = {
     "upstream", "masking.policy", "masking.ratio", "masking.span", "masking.temperature", "intensity.control",
-    "score.added_to_input", "score.head",
+    "score.added_to_input", "score.head", "transformer.model", "transformer.layers",
+    "sap.heads", "sap.layers", "sap.pooling", "sap.threshold", "system",
+    "teacher.weighting", "teacher.sigma", "teacher.tau", "teacher.weight", "teacher.outputs",
 }  # fmt: skip
 """Settings that the arm's own name says."""
 
@@ -165,14 +169,16 @@ class Planner:
         """The arm at a point under one seed, its twin and its controls, each where it exists."""
         config = point.config.model_copy(update={"seed": seed})
         corpora = self._resolved(config)
+        if point.earlier is not None:
+            refuse_untrained(point.earlier, config, corpora, self._workspace)
         return {role: self._planned(member, role, corpora, point) for role, member in family(config, self.definition)}
 
     def _planned(self, config: TrialConfig, role: Role, corpora: Corpora, point: Point) -> PlannedTrial:
-        upstreams = len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1
+        upstreams = len(heard_parts(config, corpora.heard, corpora.folds))
         return _planned(
             self._with_looks(self._fitting(config), role, upstreams),
             corpora,
-            point.varied,
+            point,
             upstreams=upstreams,
             twins=self.definition.twins,
         )
@@ -192,8 +198,7 @@ class Planner:
 
     def _resolved(self, config: TrialConfig) -> Corpora:
         """The corpora of a config; most points of a grid share them."""
-        parts = (config.corpus, config.folds, config.pretraining_audio, config.intensity)
-        key = json.dumps([part.model_dump(mode="json") for part in parts])
+        key = corpora_key(config)
         if key not in self._corpora:
             self._corpora[key] = resolve(config, self._workspace, progress=self._progress)
         return self._corpora[key]
@@ -206,12 +211,11 @@ def make_plan(
     return Planner(definition, workspace, compute=compute, progress=progress).whole()
 
 
-def _planned(
-    config: TrialConfig, corpora: Corpora, varied: tuple[str, ...], *, upstreams: int, twins: bool
-) -> PlannedTrial:
-    axes = _axes(config, varied)
-    extra = " ".join(f"{key}={value}" for key, value in axes.items() if key not in NAMED)
-    identity = identify(config, corpora, arm=f"{arm_name(config)} {extra}".strip())
+def _planned(config: TrialConfig, corpora: Corpora, point: Point, *, upstreams: int, twins: bool) -> PlannedTrial:
+    axes = _axes(config, point)
+    extra = [f"{key}={value}" for key, value in axes.items() if key not in NAMED]
+    extra += [f"from {point.earlier}"] if point.earlier is not None else []
+    identity = identify(config, corpora, arm=" ".join([arm_name(config), *extra]))
     return PlannedTrial(
         trial_key=identity.trial_key,
         arm=identity.arm,
@@ -228,9 +232,11 @@ def _planned(
     )
 
 
-def _axes(config: TrialConfig, varied: tuple[str, ...]) -> dict[str, Any]:
+def _axes(config: TrialConfig, point: Point) -> dict[str, Any]:
     content, unused = config.model_dump(mode="json"), unused_settings(config)
-    keys = [key for key in varied if not any(within(key, prefix) for prefix in unused)]
+    if point.earlier is not None:
+        content["upstream"] = point.earlier
+    keys = [key for key in point.varied if not any(within(key, prefix) for prefix in unused)]
     if config.intensity.control != "none" and "intensity.control" not in keys:
         keys.append("intensity.control")
     return {key: get(content, key) for key in keys}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["LaunchResult", "count", "launch", "registrations"]
 
-import json
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 from core.config import UpstreamName
 from core.errors import FailureKind
 from core.records import read_record
-from core.resolve import resolve
+from core.resolve import corpora_key, resolve
 from core.store import Workspace
 from core.upstreams import prepare
 from sweeps.cluster import connected, slots
@@ -170,8 +169,7 @@ class _Leg:
         seen: set[str] = set()
         for trial in trials:
             config = trial.config
-            parts = (config.corpus, config.features, config.intensity, config.pretraining_audio)
-            key = json.dumps([part.model_dump(mode="json") for part in parts])
+            key = f"{corpora_key(config)} {config.features.model_dump_json()}"
             if key not in seen:
                 seen.add(key)
                 corpora = resolve(config, self._workspace, progress=self._progress)

@@ -15,7 +15,8 @@ from core.errors import BadInputError
 from core.relevance import looks_at_intensity, unused_settings
 from core.resolve import twin_of
 from sweeps.definition import Branch, Contrast, Space, SweepDefinition, laid_out, trial_config
-from sweeps.settings import effective, leaves, overlap, within
+from sweeps.earlier_upstream import is_reference
+from sweeps.settings import effective, leaves, overlap, put, within
 from sweeps.strategy import Range
 
 Pick = Callable[[str, Sequence[Any] | Range], Any]
@@ -33,6 +34,8 @@ class Point:
     varied: tuple[str, ...]
     """Dotted settings that axes and arms set here."""
     config: TrialConfig
+    earlier: str | None = None
+    """The upstream of an earlier sweep that the point names (`trial:…`, `best-of:…`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +196,11 @@ def _inner(branches: Mapping[int, Branch]) -> list[_Dimension]:
 
 
 def _fulfilled(definition: SweepDefinition, top: Iterable[_Choice]) -> dict[int, Branch]:
-    settings = laid_out(definition, _together(top))
+    chosen = _together(top)
+    settings = laid_out(definition, chosen)
+    if earlier := _earlier(definition, chosen):
+        # A condition on `upstream` means what is written there: what is trained already has its settings.
+        put(settings, "upstream", earlier)
     return {i: branch for i, branch in enumerate(definition.when) if branch.matches(settings)}
 
 
@@ -227,8 +234,16 @@ def _point(
     config = trial_config(definition, {**fixed, **of_branches, **chosen}, where=where)
     _refuse_unused(definition, given, config, where)
     return Point(
-        coordinates={choice.axis: choice.value for choice in choices}, varied=tuple(leaves(chosen)), config=config
+        coordinates={choice.axis: choice.value for choice in choices},
+        varied=tuple(leaves(chosen)),
+        config=config,
+        earlier=_earlier(definition, {**of_branches, **chosen}),
     )
+
+
+def _earlier(definition: SweepDefinition, chosen: Mapping[str, Any]) -> str | None:
+    written = chosen.get("upstream", definition.settings.get("upstream"))
+    return written if is_reference(written) else None
 
 
 def _label(choices: list[_Choice]) -> str:

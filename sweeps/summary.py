@@ -120,7 +120,12 @@ def _branch(branch: Branch) -> dict[str, Any]:
 def _corpora(config: TrialConfig) -> str:
     parts = [f"{_corpus(config.corpus)} evaluated"]
     source, heard = config.pretraining_audio.source, config.pretraining_audio.corpus
-    parts.append(f"{_corpus(heard)} heard in pre-training" if heard else f"pre-training hears: {source}")
+    if not config.pretrains:
+        parts.append(f"{config.upstream} as published")
+    else:
+        parts.append(f"{_corpus(heard)} heard in pre-training" if heard else f"pre-training hears: {source}")
+    if not config.needs_intensity:
+        return ", ".join(parts)
     if config.intensity.fit:
         parts.append(f"intensity learnt from {_corpus(config.intensity.fit)}")
     else:

@@ -99,8 +99,10 @@ class Follower:
             step = result["step"]
             interim = result["underway"].interim
             metrics = {"validation_ua": interim.mean} if interim is not None else {}
+            # A trial that trains no upstream has none to count.
+            share = step / task.total_steps if task.total_steps else 0.0
             self._heartbeat.lane(
-                task.trial_key, share=step / task.total_steps, step=step, total_steps=task.total_steps,
+                task.trial_key, share=share, step=step, total_steps=task.total_steps,
                 node=str(result.get("hostname", "")), pid=int(result.get("pid", 0)), metrics=metrics,
             )  # fmt: skip
         self._show()

@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from core.config import UpstreamName
+from core.config import TRANSFORMERS, UpstreamName
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,23 +82,37 @@ def imported(module: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("upstream", get_args(UpstreamName))
+@pytest.mark.parametrize("upstream", [name for name in get_args(UpstreamName) if name not in TRANSFORMERS])
 def test_the_keys_of_pretraining_and_embedding_cover_the_code_that_makes_them(upstream):
     """A module that a stage begins to use and its key does not know would leave stale artifacts valid."""
     from core.systems.ems import _embed_modules
     from core.upstreams import pretrain_modules
 
-    # Carried by the key as settings, or reached through inputs that have keys of their own.
-    elsewhere = {
-        "core.config", "core.errors", "core.features", "core.identity", "core.progress", "core.store",
-    } | {f"core.models.{other}" for other in get_args(UpstreamName) if other != upstream}  # fmt: skip
+    of_others = {f"core.models.{other}" for other in get_args(UpstreamName) if other != upstream}
     for roots, known in (
         ({"core.pretrain", "core.batches", "core.validation"}, set(pretrain_modules(upstream))),
         ({"core.embed", "core.models.build"}, set(_embed_modules(upstream))),
     ):
-        reached, open_modules = set(), set(roots)
-        while open_modules:
-            module = open_modules.pop()
-            reached.add(module)
-            open_modules |= imported(module) - reached - elsewhere
-        assert reached <= known, reached - known
+        assert reached_from(roots, besides=of_others) <= known
+
+
+@pytest.mark.parametrize("upstream", TRANSFORMERS)
+def test_the_key_of_what_a_published_model_makes_covers_the_code_that_makes_it(upstream):
+    from core.resolve import upstream_modules
+
+    # The corpus is in the key by its fingerprint.
+    reached = reached_from({"core.audio_states", "core.models.transformer"}, besides={"core.corpora.manifest"})
+    assert reached <= set(upstream_modules(upstream))
+
+
+def reached_from(roots: set[str], *, besides: set[str]) -> set[str]:
+    """Modules that these import, and they in turn, but for what a key carries as settings or by an input's key."""
+    elsewhere = besides | {
+        "core.config", "core.errors", "core.features", "core.identity", "core.progress", "core.store",
+    }  # fmt: skip
+    reached, open_modules = set(), set(roots)
+    while open_modules:
+        module = open_modules.pop()
+        reached.add(module)
+        open_modules |= imported(module) - reached - elsewhere
+    return reached

@@ -24,7 +24,8 @@ _NUMERIC = ("activation", "valence", "dominance", "start", "end")
 def list_table(config: CorpusConfig, workspace: Workspace) -> Listing:
     """The rows of the CSV `config.root`. Without a session column each speaker is a session; classes are sorted.
 
-    A row with an empty label is unlabelled. Raises CorpusError naming the line for unknown, missing or repeated
+    A row with an empty label is unlabelled; but a table without any label whose rows all have activation, valence and
+    dominance is a corpus without classes. Raises CorpusError naming the line for unknown, missing or repeated
     columns, a row of another width, an empty path, utterance or speaker, a repeated utterance, and a value that is
     not a finite number.
     """
@@ -37,7 +38,8 @@ def list_table(config: CorpusConfig, workspace: Workspace) -> Listing:
     candidates = tuple(_read_row(file, number, dict(zip(rows[0][1], row, strict=True))) for number, row in rows[1:])
     _refuse_repeats(file, candidates, [number for number, _ in rows[1:]])
     classes = tuple(sorted({candidate.label for candidate in candidates if candidate.label}))
-    return Listing(corpus="table", classes=classes, candidates=candidates)
+    rated = all(None not in (each.activation, each.valence, each.dominance) for each in candidates)
+    return Listing(corpus="table", classes=None if rated and not classes else classes, candidates=candidates)
 
 
 def _read_rows(file: Path) -> list[tuple[int, list[str]]]:

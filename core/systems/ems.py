@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.audio_states import AudioStates
 from core.config import TrialConfig, UpstreamName
 from core.embed import utterance_means
 from core.features import Features
-from core.heard import heard_parts
+from core.frames import chosen_layers
 from core.identity import code_version
 from core.predictions import class_predictions
 from core.pretrain import trained_parameters
@@ -26,7 +27,7 @@ from core.resolve import Corpora, upstream_modules
 from core.store import Artifact, Recipe, Workspace, write_atomically
 from core.systems.outcome import Outcome
 from core.underway import Tally, Underway
-from core.upstreams import SharedInputs, pretrain_recipe, pretrain_upstreams, settings_of, trained_upstream
+from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, trained_upstream, upstream_keys
 
 
 def _embed_modules(upstream: UpstreamName) -> tuple[str, ...]:
@@ -43,9 +44,9 @@ def artifacts_of(
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
     store, own = workspace.store, []
-    for part in heard_parts(config, corpora.heard, corpora.folds):
-        upstream = pretrain_recipe(config, shared, part).key(store)
-        own += [f"pretrain/{upstream}", f"embed/{_embed_recipe(config, shared, upstream).key(store)}"]
+    for upstream in upstream_keys(config, corpora, workspace, shared=shared):
+        own += [f"pretrain/{upstream}"] if config.pretrains else []
+        own.append(f"embed/{_embed_recipe(config, shared, upstream).key(store)}")
     return tuple(own)
 
 
@@ -58,7 +59,7 @@ def run(
     pretrained = yield from pretrain_upstreams(config, corpora, workspace, shared=shared, tally=tally, log=log)
     means = [_embed(config, workspace, shared, upstream, progress=progress) for upstream in pretrained.upstreams]
     began = time.monotonic()
-    probe = _probe(config, corpora, shared, np.stack(means) if len(means) > 1 else means[0], log=log)
+    probe = _probe(config, corpora, np.stack(means) if len(means) > 1 else means[0], log=log)
     yield tally.spent(time.monotonic() - began)
     return Outcome(
         predictions=class_predictions(corpora, probe.scores_KUC),
@@ -70,6 +71,8 @@ def run(
 
 def _embed_recipe(config: TrialConfig, shared: SharedInputs, upstream: str) -> Recipe:
     settings = settings_of(config, "upstream", config.upstream, "compute")
+    if not config.pretrains:
+        settings["layers"] = config.transformer.layers
     inputs = (upstream, shared.evaluated.key)
     return Recipe(stage="embed", settings=settings, inputs=inputs, modules=_embed_modules(config.upstream))
 
@@ -79,24 +82,28 @@ def _embed(
 ) -> NDArray[np.float32]:
     with _embed_recipe(config, shared, upstream.key).claim(workspace.store) as claim:
         if not claim.done:
-            features = Features.open(shared.evaluated.path)
-            device = torch.device(config.compute.device)
-            model = trained_upstream(config, shared, upstream)
-            means_ULH = utterance_means(model, features, device=device, progress=progress)
             packed = io.BytesIO()
-            np.save(packed, means_ULH)
+            np.save(packed, _means(config, shared, upstream, progress=progress))
             write_atomically(claim.out / "means.npy", packed.getvalue())
     means: NDArray[np.float32] = np.load(claim.artifact.path / "means.npy")
     return means
 
 
-def _probe(
-    config: TrialConfig, corpora: Corpora, shared: SharedInputs, means: NDArray[np.float32], *, log: LogMetrics
-) -> ProbeResult:
-    order = {name: place for place, name in enumerate(Features.open(shared.evaluated.path).utterances)}
-    label_of = {utterance.utterance: utterance.label for utterance in corpora.evaluated.utterances}
+def _means(config: TrialConfig, shared: SharedInputs, upstream: Artifact, *, progress: Progress) -> NDArray[np.float32]:
+    """Utterance means of the exposed layers, (U, L, H), in the corpus's order."""
+    if config.pretrains:
+        features, device = Features.open(shared.evaluated.path), torch.device(config.compute.device)
+        return utterance_means(trained_upstream(config, shared, upstream), features, device=device, progress=progress)
+    audio = AudioStates(config)
+    chosen = list(chosen_layers(config.transformer.layers, exposed=audio.model.layers))
+    return np.stack([states_PLH[:, chosen].mean(0) for _, states_PLH in audio.over(shared.corpus, progress=progress)])
+
+
+def _probe(config: TrialConfig, corpora: Corpora, means: NDArray[np.float32], *, log: LogMetrics) -> ProbeResult:
+    utterances = corpora.evaluated.utterances
+    order = {utterance.utterance: place for place, utterance in enumerate(utterances)}
     return fit_probe(
-        means, [label_of[name] for name in order], [fold_index(fold, order) for fold in corpora.folds.folds],
+        means, [utterance.label for utterance in utterances], [fold_index(fold, order) for fold in corpora.folds.folds],
         corpora.evaluated.classes, config=config.probe, seed=config.seed,
         device=torch.device(config.compute.device), log=log,
     )  # fmt: skip

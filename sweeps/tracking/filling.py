@@ -70,7 +70,7 @@ def finish(journal: Journal, workspace: Workspace, record: Record) -> None:
         values = {f"validation/{name}": value for name, value in record.metrics.mean["validation"].items()}
         journal.log(record.trial_key, values, step=record.cost.steps)
         for place, entry in enumerate(fold for fold in record.metrics.folds if fold.split == "validation"):
-            by_fold = {f"validation_by_fold/{name}": getattr(entry, name) for name in ("ua", "wa", "macro_f1")}
+            by_fold = {f"validation_by_fold/{name}": value for name, value in entry.scores.items()}
             journal.log(record.trial_key, by_fold, step=place)
         if record.mask is not None:
             mask = {name: getattr(record.mask, name) for name in ("realised_ratio", "intensity_share", "intensity_z")}

@@ -57,7 +57,8 @@ class _Example:
 def draw_trial_pictures(trial_folder: Path, out: Path) -> tuple[Path, ...]:
     """Draw into `out` what the trial left data for and return the files.
 
-    `confusion.png`: validation predictions of all folds (the test part stays sealed for the report).
+    `confusion.png`: validation predictions of all folds, where they are of classes (the test part stays sealed for the
+    report).
     `masks.png`: one utterance's spectrogram with the hidden spans and the intensity curve, from `mask_example.npz`
     (fbank). `reconstruction.png`: a held-out speaker's utterance as it is, as the model saw it and as it was rebuilt,
     with the error of each frame, from `reconstruction.npz` (clean, seen, rebuilt). Images are (T, n_mels) float32;
@@ -65,7 +66,9 @@ def draw_trial_pictures(trial_folder: Path, out: Path) -> tuple[Path, ...]:
     when a file is not of this shape.
     """
     drawn = []
-    if (trial_folder / "predictions.parquet").exists():
+    if (trial_folder / "predictions.parquet").exists() and "label" in read_predictions(
+        trial_folder, split="validation"
+    ):
         drawn.append(_save(_draw_confusion(trial_folder), out / "confusion.png"))
     if (trial_folder / MASK_EXAMPLE).exists():
         example = _read_example(trial_folder / MASK_EXAMPLE, images=("fbank",))

@@ -122,6 +122,22 @@ def test_the_chosen_step_is_the_first_best_on_validation():
     assert result.best_steps[0] == min(step for step, value in curve.items() if value == best)
 
 
+def test_the_chosen_heads_are_those_that_gave_the_scores():
+    """Also where the last step is not the best: what is kept is not what training ended with."""
+    _, labels, means = sample(utterances=90)
+    folds = folds_of(90)
+    config = ProbeConfig(projection=6, steps=200, batch=8, lr=2e-2, evaluate_every=10)
+    result = fit_probe(
+        means, labels, folds, CLASSES, config=config, seed=0, device=torch.device("cpu"), log=lambda v, s: None
+    )
+    assert min(result.best_steps) < 200
+    for head, scores_UC in zip(result.heads, result.scores_KUC, strict=True):
+        mixed_UH = np.einsum("l,ulh->uh", head.layer_weights_L, means)
+        logits_UC = (mixed_UH @ head.project_HP + head.project_bias_P) @ head.classify_PC + head.classify_bias_C
+        shares_UC = np.exp(logits_UC) / np.exp(logits_UC).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(shares_UC, scores_UC, atol=1e-5)
+
+
 def test_test_labels_are_never_looked_at():
     """Shuffling the labels of the test part changes no score."""
     _, labels, means = sample()

@@ -7,7 +7,7 @@ import pytest
 from core.config import CorpusConfig, TrialConfig
 from core.relevance import looks_at_intensity, relevant_content, unused_settings
 
-EVERY_TRIAL = {"folds.k", "pretraining_audio.held_out_speakers", "alignment", "sap", "teacher"}
+EVERY_TRIAL = {"transformer", "folds.k", "pretraining_audio.held_out_speakers", "alignment", "sap", "teacher"}
 """Unused with the default folds, pre-training audio and system."""
 
 
@@ -93,7 +93,7 @@ def test_content_without_what_means_nothing_is_blind_to_it_and_to_nothing_else()
     assert relevant_content(trial) != relevant_content(other)
     whole = trial.model_dump(mode="json")
     left_out = {key: value for key, value in whole.items() if key not in relevant_content(trial)}
-    assert set(left_out) == {"npc", "alignment", "sap", "teacher"}
+    assert set(left_out) == {"npc", "transformer", "alignment", "sap", "teacher"}
     assert set(whole["masking"]) - set(relevant_content(trial)["masking"]) == {"temperature"}
 
 

@@ -45,3 +45,13 @@ def test_upstreams_add_up_and_only_asked_steps_are_entries(tiny):
     assert logged == [({"interim/validation_ua": 0.5}, 12)]
     assert tally.spent(2.0).seconds == 3.0
     assert tally.entries == [second.interim]
+
+
+def test_loops_of_a_system_are_counted_beside_the_upstreams(tiny):
+    tally = Tally(config=tiny(), parameters=10, log=lambda values, step: None)
+    tally.end(Reached(step=10, frames=100, seconds=1.0))
+    after = tally.worked(steps=3, frames=7, seconds=0.5, flops=11.0)
+    # 100 frames are 50 positions of the upstream: 6 · 10 · 50.
+    assert (after.step, after.frames, after.seconds, after.flops) == (13, 107, 1.5, 3011.0)
+    assert tally.worked(steps=1, frames=1, seconds=0.0, flops=1.0) == tally.now()
+    assert (tally.now().step, tally.now().flops) == (14, 3012.0)

@@ -177,7 +177,7 @@ def test_infinity_fulfils_a_condition_however_it_is_written():
             {"settings": masking(), "when": [{"if": {"upstream": "mockingjay"}, "axes": BOTH}]},
             r"when upstream=mockingjay: sets upstream, which a condition of `when` asks for",
         ),
-        ({"settings": masking(), "axes": {"upstream": ["npcc"]}}, r"upstream: Input should be 'mockingjay' or 'npc'"),
+        ({"settings": masking(), "axes": {"upstream": ["npcc"]}}, r"upstream: Input should be 'mockingjay', 'npc'"),
         (
             {"settings": {"masking": {"policy": "random"}}, "controls": ["loudness"]},
             r"controls: no arm looks at intensity",

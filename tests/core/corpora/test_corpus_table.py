@@ -88,3 +88,12 @@ def test_each_kind_of_broken_table_gives_its_line(
 def test_a_table_that_is_not_there_names_its_columns(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(CorpusError, match=r"none\.csv: no such table; expected .* path, utterance, speaker, label$"):
         load_manifest(CorpusConfig(name="table", root=tmp_path / "none.csv"), workspace)
+
+
+def test_a_table_of_dimensions_alone_is_a_corpus_without_classes(tmp_path: Path, workspace: Workspace) -> None:
+    header, first = f"{HEADER},activation,valence,dominance", "a.wav,u1,anna,,1,2,3"
+    manifest = load_manifest(table(tmp_path, header, first, "b.flac,u2,ben,,3,2,2.5"), workspace)
+    assert (manifest.classes, manifest.ledger) == ((), ())
+    assert [item.dominance for item in manifest.utterances] == [3.0, 2.5]
+    half = load_manifest(table(tmp_path, header, first, "b.flac,u2,ben,,3,2,"), workspace)
+    assert [entry.reason for entry in half.ledger] == ["unlabelled", "unlabelled"]

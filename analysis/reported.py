@@ -1,0 +1,79 @@
+"""The scores of one arm as the written report has them, for those who carry a model of it elsewhere."""
+
+from __future__ import annotations
+
+__all__ = ["ReportedArm", "reported_arm"]
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.explain import explain_cell
+from analysis.wording import count, interval, mean_sd, p_value, points
+from core.errors import BadInputError
+
+METRICS = {"ua": "UA", "wa": "WA", "f1": "macro F1"}
+"""Columns of `results.csv` without `_mean` → their names for people; shares, shown as percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedArm:
+    """An arm in the report that `sweep report` last wrote."""
+
+    sweep: str
+    arm: str
+    trial_keys: tuple[str, ...]
+    """Of its complete trials."""
+    results: Mapping[str, Any]
+    """Its row of `results.csv`."""
+    comparisons: tuple[Mapping[str, Any], ...]
+    """Its rows of `comparisons.csv`."""
+    opening: Mapping[str, Any] | None
+    """Which look at the test part this was, and when."""
+
+    def scores(self) -> tuple[tuple[str, str], ...]:
+        """What was measured and how it came out, as the report's tables show it."""
+        row = self.results
+        found = [
+            (name, f"{mean_sd(row[f'{column}_mean'], row[f'{column}_sd'])} %")
+            for column, name in METRICS.items()
+            if row.get(f"{column}_mean") is not None
+        ]
+        return (
+            *found,
+            *((f"{METRICS[each['metric']]} − `{each['twin']}`", _difference(each)) for each in self._made()),
+        )
+
+    def _made(self) -> Sequence[Mapping[str, Any]]:
+        return [each for each in self.comparisons if each["difference"] is not None and each["metric"] in METRICS]
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    bounds = interval(row["ci_low"], row["ci_high"])
+    return (
+        f"{points(row['difference'])} points, 95 % interval {bounds} ({count(row['n_pairs'], 'pair')}, p = "
+        f"{p_value(row['p'])}, corrected {p_value(row['p_corrected'])})"
+    )
+
+
+def reported_arm(cell: str, *, sweeps_root: Path, trials_root: Path) -> ReportedArm:
+    """The arm `SWEEP:ARM`, spelled as in `analysis.explain.explain_cell`; the report is read as it was written.
+
+    Raises BadInputError when there is no such report or arm, and for a cell that names a column.
+    """
+    found = explain_cell(cell, sweeps_root=sweeps_root, trials_root=trials_root)
+    report = json.loads((sweeps_root / found.sweep / "report" / "report.json").read_text(encoding="utf-8"))
+    row = next(row for row in report["results"] if row["arm"] == found.arm)
+    named = cell.partition(":")[2]
+    if named != found.arm and not str(row["arm_key"]).startswith(named):
+        raise BadInputError(f"arm {cell!r}: SWEEP:ARM is wanted, without a column (arm {found.arm!r})")
+    return ReportedArm(
+        sweep=found.sweep,
+        arm=found.arm,
+        trial_keys=tuple(source.trial_key for source in found.sources if source.status == "complete"),
+        results=row,
+        comparisons=tuple(each for each in report["comparisons"] if each["arm_key"] == row["arm_key"]),
+        opening=report.get("opening"),
+    )

@@ -1,0 +1,56 @@
+"""The frozen text encoder, with the real all-MiniLM-L6-v2; where its files are, and what is said when they are not."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import BadInputError
+from core.teacher_config import TeacherConfig
+from core.text_files import text_model_fingerprint, text_model_folder
+
+
+@pytest.mark.slow
+def test_the_real_encoder_places_like_words_together():
+    from core.models.text import TextEncoder
+
+    encoder = TextEncoder(text_model_folder("minilm"), device=torch.device("cpu"))
+    said = ["What a wonderful idea.", "What a brilliant plan.", "The door is broken and the house is empty."]
+    first_E, second_E, other_E = (encoder.encode(words) for words in said)
+    assert first_E.shape == (encoder.width,) == (384,)
+
+    def alike(x_E: np.ndarray, y_E: np.ndarray) -> float:
+        return float(x_E @ y_E / np.linalg.norm(x_E) / np.linalg.norm(y_E))
+
+    assert alike(first_E, second_E) > alike(first_E, other_E) + 0.3
+    np.testing.assert_array_equal(encoder.encode(said[0]), first_E)
+    # Longer than any input it was made for.
+    assert np.isfinite(encoder.encode("again and " * 400)).all()
+
+
+def test_the_same_files_are_the_same_encoder_wherever_they_are(tmp_path):
+    packaged = text_model_folder("minilm")
+    copied = shutil.copytree(packaged, tmp_path / "copied")
+    assert text_model_fingerprint(str(copied)) == text_model_fingerprint("minilm")
+    (copied / "config.json").write_text("{}")
+    assert text_model_fingerprint(str(copied)) != text_model_fingerprint("minilm")
+
+
+def test_a_folder_without_the_files_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = TeacherConfig(text_model="./bert").text_model
+    assert model == str(tmp_path / "bert")
+    with pytest.raises(BadInputError, match=rf"text_model: .* has no config\.json; expected .* folder {tmp_path}/bert"):
+        text_model_folder(model)
+
+
+def test_offline_the_folder_of_the_hubs_copy_is_named(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BadInputError, match=rf"'some/bert' is not in {tmp_path}/models--some--bert and could not"):
+        text_model_folder("some/bert")

@@ -1,0 +1,107 @@
+"""Frame alignment of a HuBERT that came trained: a tiny one with random weights runs every stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.data_config import FeaturesConfig
+from core.features import Features, make_features
+from core.listening import Stretch
+from core.listening_audio import AudioListener, FeatureGrid, Waveforms
+from core.models.transformer import load_transformer
+from core.records import Record
+from core.resolve import resolve
+from core.store import Workspace
+from core.trial import run_trial
+from tests.core.tiny_alignment import ALIGNMENT, artifact, chain
+from tests.core.tiny_transformer import HIDDEN, HOP, LAYERS, WINDOW, published_trial, save_transformer
+
+MASKING = {"policy": "random", "ratio": 0.4, "span": 4, "temperature": None}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("corpus")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_transformer(tmp_path_factory.mktemp("models") / "tiny-hubert")
+
+
+@pytest.fixture(scope="module")
+def listener(corpus, model, tmp_path_factory) -> AudioListener:
+    config = published_trial(corpus, model)
+    manifest = resolve(config, Workspace.at(tmp_path_factory.mktemp("listening"))).evaluated
+    return AudioListener(load_transformer("hubert", model), Waveforms.of(manifest), grid=None)
+
+
+def test_a_stretch_is_what_its_positions_hear(listener):
+    """0.6 s are 29 positions; five of them from the fourth on hear 4 · 320 + 400 samples."""
+    assert set(listener.lengths_U.tolist()) == {(9600 - WINDOW) // HOP + 1}
+    with torch.no_grad():
+        heard = listener.hear([Stretch(place=3, start=3, length=5), listener.whole(0)])
+    assert [layer.shape for layer in heard.layers] == [(2, 29, HIDDEN)] * LAYERS
+    assert heard.valid_BP.sum(1).tolist() == [5, 29]
+    assert not heard.hidden_BP.any()
+
+
+def test_hidden_positions_do_not_reach_the_states(listener):
+    mask_T = np.zeros(29, dtype=np.bool_)
+    mask_T[5:15] = True
+    with torch.no_grad():
+        plain, hidden = (listener.hear([listener.whole(0)], masks=masks) for masks in (None, [mask_T]))
+    assert hidden.hidden_BP[0].tolist() == mask_T.tolist()
+    # What the first layer is given there is one embedding and where it stands.
+    assert not torch.equal(plain.layers[-1], hidden.layers[-1])
+
+
+def test_a_track_is_read_at_the_middle_of_what_each_position_hears(corpus, model, tmp_path):
+    workspace, settings = Workspace.at(tmp_path), FeaturesConfig(n_mels=8, deltas=0)
+    manifest = resolve(published_trial(corpus, model), workspace).evaluated
+    features = Features.open(make_features(manifest, settings, workspace).path)
+    grid = FeatureGrid(features=features, window_s=0.025, hop_s=0.01)
+    listener = AudioListener(load_transformer("hubert", model), Waveforms.of(manifest), grid=grid)
+    # As intense as the frame's number: frame f is centred at 12.5 + 10 f ms, position p at 12.5 + 20 p ms.
+    track = np.concatenate([np.arange(length) for length in features.lengths]).astype(np.float32)
+    np.testing.assert_allclose(listener.on_grid(track, 5), np.arange(29) * 2.0, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_every_stage_runs_and_leaves_the_convolutions_as_they_were(corpus, model, tmp_path):
+    config = published_trial(
+        corpus, model, {"system": "frame_alignment", "alignment": ALIGNMENT, "masking": MASKING}
+    )  # fmt: skip
+    workspace = Workspace.at(tmp_path)
+    record: Record = run_trial(config, workspace)
+    assert record.status == "complete"
+    # Of each of three folds 2 times 4 updates and 2 times 2 epochs of 2 batches; adaptation hears another part each.
+    assert record.cost.steps == 3 * (2 * 4 + 2 * 2 * 2)
+    own = chain(config, workspace, tested="anna")
+    before = load_transformer("hubert", model).state_dict()
+    for recipe in (own.tapt, own.alignment, own.tuning):
+        after = torch.load(artifact(recipe, workspace).path / "weights.pt", weights_only=True)
+        same = {name for name in before if torch.equal(before[name], after[name])}
+        assert {name for name in before if name.startswith("cnn.")} <= same
+        assert "model.encoder.layers.1.feed_forward.output_dense.weight" not in same
+
+
+@pytest.mark.slow
+def test_emotional_masking_of_a_published_model(corpus, model, tmp_path):
+    """The trial's own track, made on filter banks, chooses among positions 20 ms apart: no paper has this."""
+    config = published_trial(
+        corpus, model,
+        {
+            "system": "frame_alignment", "alignment": ALIGNMENT,
+            "masking": MASKING | {"policy": "ems", "temperature": 0.2},
+            "intensity": {"source": "external", "file": str(corpus / "scores.csv"), "hop_ms": 10.0, "fit": None},
+            "features": {"n_mels": 8, "deltas": 0},
+        },
+    )  # fmt: skip
+    record = run_trial(config, Workspace.at(tmp_path))
+    assert record.status == "complete"
+    assert "imported intensity scores" in " ".join(record.protocol.leaks)
