@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
@@ -101,6 +102,7 @@ def draw_best_of(table: pd.DataFrame) -> Drawing | None:
             if len(upstreams) > 1:
                 row[0].set_title(upstream)
         grid[-1, 0].set_xlabel("arms drawn")
+        grid[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1, 1].set_xlabel(unit)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=2)

@@ -9,11 +9,11 @@ from __future__ import annotations
 __all__ = ["BUDGETS", "COLUMNS", "Budget", "budget_sentences", "budget_table"]
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.compared import compared, matched
@@ -81,11 +81,12 @@ def budget_table(
     family = _Family(sweep)
     known = {row["arm_key"]: row for row in as_rows(comparisons) if row["kind"] == "twin" and row["metric"] == "ua"}
     rows = []
+    spendings = {budget.name: _Spending(budget) for budget in BUDGETS}
     for pair in planned_pairs(sweep):
         if pair.kind != "twin" or not known[pair.arm.key]["n_pairs"]:
             continue
         for budget in BUDGETS:
-            row = _row(pair, budget, family.around(pair.against, budget))
+            row = _row(pair, spendings[budget.name], family)
             if row is None:
                 continue
             if row["nearest_key"] == pair.against.key:
@@ -118,20 +119,45 @@ class _Family:
             for arm in (arm for arm, _ in settings if _is_random(arm)):
                 self._random.setdefault((budget.name, said[arm.key]), []).append(arm)
 
-    def around(self, twin: Arm, budget: Budget) -> list[Arm]:
-        """The twin first, then the random arms that differ from it in nothing but `budget.free`."""
+    def others(self, twin: Arm, budget: Budget) -> list[Arm]:
+        """The random arms that differ from the twin in nothing but `budget.free`."""
         same = self._random.get((budget.name, self._same[budget.name][twin.key]), [])
-        return [twin, *(arm for arm in same if arm.key != twin.key)]
+        return [arm for arm in same if arm.key != twin.key]
 
 
-def _row(pair: Pair, budget: Budget, candidates: Sequence[Arm]) -> Row | None:
-    both = [(arm, *_spent(pair.arm, arm, budget)) for arm in candidates]
-    there = [(arm, own, other) for arm, own, other in both if own > 0 and other > 0]
-    if not there or there[0][0] is not pair.against:
+class _Spending:
+    """What arms spent of one budget. Kept, since an arm is held against many others."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._by_seed: dict[str, dict[int, float]] = {}
+        self._means: dict[tuple[str, frozenset[int]], float] = {}
+
+    def of_both(self, arm: Arm, other: Arm) -> tuple[float, float]:
+        """Means over the seeds that both have; NaN without one."""
+        seeds = frozenset(self._seeds(arm).keys() & self._seeds(other).keys())
+        return self._mean(arm, seeds), self._mean(other, seeds)
+
+    def _seeds(self, arm: Arm) -> dict[int, float]:
+        if arm.key not in self._by_seed:
+            self._by_seed[arm.key] = {record.seed: self.budget.spent(record) for record in arm.records}
+        return self._by_seed[arm.key]
+
+    def _mean(self, arm: Arm, seeds: frozenset[int]) -> float:
+        if (arm.key, seeds) not in self._means:
+            own = [spent for seed, spent in self._seeds(arm).items() if seed in seeds]
+            self._means[arm.key, seeds] = fmean(own) if own else math.nan
+        return self._means[arm.key, seeds]
+
+
+def _row(pair: Pair, spending: _Spending, family: _Family) -> Row | None:
+    budget, spent, twin_spent = spending.budget, *spending.of_both(pair.arm, pair.against)
+    if not (spent > 0 and twin_spent > 0):
         return None
-    _, spent, twin_spent = there[0]
-    if _is_matched(spent / twin_spent, budget):
-        there = there[:1]
+    there = [(pair.against, spent, twin_spent)]
+    if not _is_matched(spent / twin_spent, budget):
+        both = [(arm, *spending.of_both(pair.arm, arm)) for arm in family.others(pair.against, budget)]
+        there += [(arm, own, other) for arm, own, other in both if own > 0 and other > 0]
     nearest, own, other = min(there, key=lambda found: abs(math.log(found[1] / found[2])))
     return {
         "arm": pair.arm.name,
@@ -149,22 +175,6 @@ def _row(pair: Pair, budget: Budget, candidates: Sequence[Arm]) -> Row | None:
         "twin_key": pair.against.key,
         "nearest_key": nearest.key,
     }
-
-
-def _spent(arm: Arm, other: Arm, budget: Budget) -> tuple[float, float]:
-    """Mean over the seeds that both have; NaN without one."""
-    others = {record.seed: record for record in other.records}
-    pairs = [
-        (budget.spent(record), budget.spent(others[record.seed])) for record in arm.records if record.seed in others
-    ]
-    return (
-        (float(np.mean([own for own, _ in pairs])), float(np.mean([of for _, of in pairs])))
-        if pairs
-        else (
-            math.nan,
-            math.nan,
-        )
-    )
 
 
 def _held(arm: Arm, other: Arm, tests: Mapping[str, Part], *, resamples: int, seed: int) -> Row:

@@ -61,8 +61,9 @@ class PredictionsFile:
     def __init__(self, folder: Path, *, where: str) -> None:
         self._path, self._where = folder / "predictions.parquet", where
         try:
-            self._raw = self._path.read_bytes()
-            self._meta = pq.read_metadata(pa.BufferReader(self._raw))
+            # Not the whole of it: the scores, five sixths of the file, are needed for two arms only.
+            self._file = pa.OSFile(str(self._path))
+            self._meta = pq.read_metadata(self._file)
         except FileNotFoundError as error:
             raise BadInputError(f"{self._path}: no predictions; the trial is not complete") from error
         except (pa.ArrowException, OSError) as error:
@@ -81,7 +82,7 @@ class PredictionsFile:
                 start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
                 about = f"{name} {chunk.physical_type} {chunk.compression} {chunk.encodings} {chunk.num_values}"
                 digest.update(f"{about} {chunk.total_compressed_size}\n".encode())
-                digest.update(memoryview(self._raw)[start : start + chunk.total_compressed_size])
+                digest.update(self._bytes(start, chunk.total_compressed_size))
         return digest.digest()
 
     def columns(self, names: Sequence[str]) -> list[TextColumn]:
@@ -89,11 +90,18 @@ class PredictionsFile:
         for name in names:
             self._place(name)
         try:
-            with pq.ParquetFile(pa.BufferReader(self._raw), metadata=self._meta, read_dictionary=list(names)) as file:
-                table = file.read(columns=list(names), use_threads=False)
+            file = pq.ParquetFile(self._file, metadata=self._meta, read_dictionary=list(names))
+            table = file.read(columns=list(names), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise BadInputError(f"{self._path}: cannot be read ({str(error).splitlines()[0]})") from error
         return [self._text(table.column(name), name) for name in names]
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        try:
+            found: bytes = self._file.read_at(size, start)
+        except OSError as error:
+            raise BadInputError(f"{self._path}: cannot be read ({str(error).splitlines()[0]})") from error
+        return found
 
     def _place(self, name: str) -> int:
         if name not in self._places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Report", "gather"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,14 +20,17 @@ from analysis.figures import Drawing
 from analysis.forest import draw_changes, draw_differences
 from analysis.further import Further, look_further
 from analysis.heatmap import draw_heatmaps
-from analysis.learning import draw_learning
-from analysis.load import Outcome, Part, Sweep
+from analysis.learning import CURVES, draw_learning
+from analysis.load import Arm, Outcome, Part, Sweep
+from analysis.logged import Logged
 from analysis.masks import policy_table
 from analysis.openings import Opening
+from analysis.picked import picked_arms
 from analysis.pretraining import draw_losses, measured_sentence
 from analysis.published import PublishedRow, read_published
 from analysis.ratios import draw_ratios
 from analysis.reliability import draw_reliability
+from analysis.selection import PickedArm
 from analysis.sentences import (
     METRIC_DEFINITIONS,
     choose_arms,
@@ -47,6 +50,7 @@ class Report:
     """The content of one report. Tables hold shares in [0, 1]."""
 
     sweep: Sweep
+    logged: Logged
     opening: Opening | None
     """None when there was no test prediction to read."""
     results: pd.DataFrame
@@ -55,6 +59,8 @@ class Report:
     """Upstream → key of its arm with the best validation UA."""
     key_results: tuple[str, ...]
     """One paragraph per upstream."""
+    picked: tuple[PickedArm, ...]
+    """The chosen arms: what their differences are worth after having been picked."""
     tally: str
     floor: tuple[str, ...]
     """The smallest p that can be reached, one sentence per family of comparisons."""
@@ -121,7 +127,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The content of `report.json`."""
-        trials = {arm.key: [_trial(outcome) for outcome in arm.outcomes] for arm in self.sweep.arms.values()}
+        trials = {arm.key: [self._trial(outcome) for outcome in arm.outcomes] for arm in self.sweep.arms.values()}
         return {
             "schema_version": 2,
             "sweep": self.name,
@@ -131,6 +137,7 @@ class Report:
             "floor": "\n\n".join(self.floor),
             "banners": [asdict(banner) for banner in self.banners],
             "chosen_arm_keys": self.chosen,
+            "picked": [asdict(one) for one in self.picked],
             "specificity": {
                 "sentences": list(map(list, self.specificity)),
                 "rows": specificity_table(self.controls),
@@ -150,10 +157,21 @@ class Report:
             "provenance": self.provenance(),
         }
 
+    def _trial(self, outcome: Outcome) -> dict[str, Any]:
+        planned = outcome.planned
+        return {
+            "trial_key": planned.trial_key,
+            "seed": planned.seed,
+            "status": outcome.status,
+            "reason": outcome.reason or None,
+            "run": self.logged.pages.get(planned.trial_key),
+        }
+
 
 def gather(
-    sweep: Sweep, tests: Mapping[str, Part], *, opening: Opening | None, resamples: int = RESAMPLES, seed: int = 0
-) -> Report:
+    sweep: Sweep, tests: Mapping[str, Part], *, opening: Opening | None, logged: Logged | None = None,
+    resamples: int = RESAMPLES, seed: int = 0,
+) -> Report:  # fmt: skip
     """Compute every table, sentence and figure. The same records, resamples and seed give the same content."""
     results = results_table(sweep, tests)
     comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
@@ -164,11 +182,13 @@ def gather(
     of_chosen = [[one for one in controls if one.arm["arm_key"] == key] for key in chosen.values()]
     return Report(
         sweep=sweep,
+        logged=logged or Logged(),
         opening=opening,
         results=results,
         comparisons=comparisons,
         chosen=chosen,
         key_results=key_results(chosen, results, comparisons),
+        picked=picked_arms(comparisons, chosen),
         tally=tally_sentence(comparisons),
         floor=floor_sentences(comparisons),
         controls=tuple(controls),
@@ -181,18 +201,8 @@ def gather(
         protocols=_protocols(sweep),
         published=read_published(sweep.records[0].corpus.name) if sweep.records else (),
         further=further,
-        drawings=(*_drawings(sweep, tests, results, comparisons, chosen), *further.drawings),
+        drawings=(*_drawings(sweep, tests, results, comparisons, chosen, logged or Logged()), *further.drawings),
     )
-
-
-def _trial(outcome: Outcome) -> dict[str, Any]:
-    planned = outcome.planned
-    return {
-        "trial_key": planned.trial_key,
-        "seed": planned.seed,
-        "status": outcome.status,
-        "reason": outcome.reason or None,
-    }
 
 
 def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
@@ -205,14 +215,20 @@ def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
 
 
 def _drawings(
-    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame, chosen: Mapping[str, str]
-) -> tuple[Drawing, ...]:
+    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame,
+    chosen: Mapping[str, str], logged: Logged,
+) -> tuple[Drawing, ...]:  # fmt: skip
     drawn = [*draw_differences(comparisons, sweep.arms), *draw_heatmaps(comparisons, sweep.arms)]
     drawn += draw_changes(comparisons)
     pairs = [(sweep.arms[key], sweep.arms[sweep.arms[key].twin_key or ""]) for key in chosen.values()]
     if pairs:
         drawn += [draw_confusions(pairs, tests), draw_speakers(pairs, tests)]
-        found = [draw_reliability(pairs, trials_root=sweep.trials_root), draw_learning(pairs)]
+        found = [draw_reliability(pairs, trials_root=sweep.trials_root), _learning(pairs, logged)]
         found.append(draw_examples(pairs, trials_root=sweep.trials_root))
         drawn += [drawing for drawing in found if drawing is not None]
     return (*drawn, *draw_ratios(results), *draw_losses(results))
+
+
+def _learning(pairs: Sequence[tuple[Arm, Arm]], logged: Logged) -> Drawing | None:
+    drawn = {record.trial_key for pair in pairs for arm in pair for record in arm.records}
+    return draw_learning(pairs, logged.curves(drawn, CURVES) if logged.curves else None)

@@ -79,7 +79,7 @@ def draw_examples(pairs: Sequence[tuple[Arm, Arm]], *, trials_root: Path) -> Dra
         title="Intensity and masks on one utterance",
         caption="Spectrogram (mel bands, dark is loud) with the intensity of each frame, and below it the frames that "
         "the arm and its twin choose in it: hidden, or for NPC in the loss. One draw of each policy under the arm's "
-        f"first seed, on an utterance of middling length, its first {SECONDS:g} seconds.",
+        f"first seed, on an utterance of middling length, at most its first {SECONDS:g} seconds.",
         figure=figure,
         data=pd.concat([_table(*each) for each in found], ignore_index=True),
     )

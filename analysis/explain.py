@@ -42,6 +42,8 @@ class Source:
     corpora: tuple[str, ...]
     """Each with its fingerprint: evaluated, heard in pre-training, learnt intensity from."""
     system: str | None
+    run: str | None
+    """Address of its run in MLflow when the report was written."""
 
     @property
     def replay(self) -> str:
@@ -77,7 +79,7 @@ class Explanation:
         return (*commands, *([f"sweep resume {self.sweep}"] if "missing" in statuses else []))
 
     def as_text(self, runs: Mapping[str, str]) -> str:
-        """For a terminal. `runs`: trial key → where MLflow has it, of those that are known."""
+        """For a terminal. `runs`: trial key → where MLflow has it now, of those that are known."""
         versus = f" − {self.against}" if self.against else ""
         what = "pairs of seeds" if self.against else "trials"
         lines = [f"{self.sweep}: {self.arm}{versus}, {self.column}", f"  {self.value}"]
@@ -94,7 +96,7 @@ class Explanation:
                 "config": source.config,
                 "corpora": "; ".join(source.corpora),
                 "ended": source.ended,
-                "mlflow": runs.get(source.trial_key),
+                "mlflow": runs.get(source.trial_key) or source.run,
                 "replay": source.replay if source.status == "complete" else None,
             }
             lines += [f"  {name:8} {fact}" for name, fact in facts.items() if fact]
@@ -129,7 +131,7 @@ def explain_cell(text: str, *, sweeps_root: Path, trials_root: Path, against: st
     row, column = _row(text, rest, rows)
     opening = report.get("opening") or {}
     page = f"{path.with_name('index.html')}" + (
-        f", test read {opening['number']} at {opening['at']}" if opening else ""
+        f", test read {count(opening['number'], 'time')}, last at {opening['at']}" if opening else ""
     )
     found = _Cell(sweep=sweep, rows=rows, trials_root=trials_root, page=page)
     if column.endswith(DIFFERENCE):
@@ -209,6 +211,7 @@ class _Cell:
             ended=provenance.ended if provenance else None,
             corpora=_corpora(record) if record else (),
             system=record.system if record else None,
+            run=trial.get("run"),
         )
 
 

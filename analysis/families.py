@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from analysis.intervals import LEVEL, ROUNDING, ratios
 from analysis.sign_flips import sign_patterns
@@ -59,12 +58,20 @@ def family(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction for several comparisons (Holm 1979), in the order given.
 
+    Not statsmodels' `multipletests`, against which it is tested: it collects Python's garbage on every call, a fifth of
+    a second each in a report of 1,000 trials.
+
     >>> holm([0.01, 0.04])
     [0.02, 0.04]
     """
     if not p_values:
         return []
-    return [float(value) for value in multipletests(list(p_values), method="holm")[1]]
+    p_P = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_P, kind="stable")
+    corrected_P = np.maximum.accumulate(p_P[order] * np.arange(p_P.size, 0, -1))
+    out_P = np.empty_like(p_P)
+    out_P[order] = np.minimum(corrected_P, 1.0)
+    return [float(value) for value in out_P]
 
 
 def _studentised(

@@ -27,7 +27,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.paired import Contributions
 
@@ -35,6 +35,8 @@ LEVEL = 0.95
 MIN_SPEAKERS = 5
 """With fewer, more than 1 in 100 resamples are one speaker drawn over and over (S¹⁻ˢ), and have no spread."""
 METHOD = "studentised over speakers"
+AT_ONCE = 8
+"""Pairs resampled at a time: their arrays stay in the processor's cache, which halves the time."""
 ROUNDING = 1e-9
 """Spread below this share of the values themselves is the rounding of equal values, not spread."""
 
@@ -120,20 +122,32 @@ def studentised_quantiles(
     and under all seeds at once: utterances of one speaker are not independent, and an interval over utterances is too
     narrow (Bisani & Ney 2004; Field & Welsh 2007). Infinite where too many resamples are without any spread.
     """
-    mass_BP = draws_BS @ weight_SP
-    drawn_BP = (draws_BS @ added_SP) / mass_BP
-    squares_BP = draws_BS @ added_SP**2 - 2 * drawn_BP * (draws_BS @ (added_SP * weight_SP))
-    squares_BP += drawn_BP**2 * (draws_BS @ weight_SP**2)
+    # Values that were drawn, not between them: half-way to infinity there is no number.
+    last = len(draws_BS) - 1
+    below = math.floor(last * (1 - level) / 2)
+    ends = [below, last - below]
+    draws_SB, found = np.ascontiguousarray(draws_BS.T), []
+    for start in range(0, added_SP.shape[1], AT_ONCE):
+        t_PB = _resampled(added_SP[:, start : start + AT_ONCE], weight_SP[:, start : start + AT_ONCE], draws_SB)
+        found.append(np.partition(t_PB, ends, axis=1)[:, ends])
+    return np.concatenate(found).T if found else np.empty((2, 0))
+
+
+def _resampled(
+    added_SP: NDArray[np.float64], weight_SP: NDArray[np.float64], draws_SB: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Studentised departure of each pair in each resample, shape (P, B)."""
+    mass_PB = weight_SP.T @ draws_SB
+    drawn_PB = (added_SP.T @ draws_SB) / mass_PB
+    squares_PB = (added_SP**2).T @ draws_SB - 2 * drawn_PB * ((added_SP * weight_SP).T @ draws_SB)
+    squares_PB += drawn_PB**2 * ((weight_SP**2).T @ draws_SB)
     t_BP = ratios(
-        drawn_BP - added_SP.sum(axis=0),
-        squares_BP / mass_BP**2,
+        (drawn_PB - added_SP.sum(axis=0)[:, None]).T,
+        (squares_PB / mass_PB**2).T,
         scale_P=(added_SP**2).sum(axis=0),
         n_speakers_P=(weight_SP > 0).sum(axis=0),
     )
-    # Values that were drawn, not between them: half-way to infinity there is no number.
-    low_P = np.quantile(t_BP, (1 - level) / 2, axis=0, method="lower")
-    high_P = np.quantile(t_BP, (1 + level) / 2, axis=0, method="higher")
-    return np.stack([low_P, high_P])
+    return t_BP.T
 
 
 def ratios(
@@ -185,4 +199,5 @@ def _clustered(residual_G: NDArray[np.float64]) -> float:
 
 
 def _t(freedom: float) -> float:
-    return float(stats.t.ppf((1 + LEVEL) / 2, df=freedom))
+    # What `stats.t.ppf` calls, after a hundred times as long spent on its arguments.
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))

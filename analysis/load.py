@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["Arm", "Outcome", "Part", "Sweep", "load_sweep", "open_test", "read_part"]
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -54,11 +55,11 @@ class Arm:
     external: ImportedSystem | None = None
     """Of another's system: where it came from. It was not planned, and has test predictions only."""
 
-    @property
+    @cached_property
     def complete(self) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.status == "complete")
 
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """Records of the complete replicates."""
         return tuple(outcome.record for outcome in self.complete if outcome.record is not None)
@@ -100,12 +101,12 @@ class Sweep:
     def upstreams(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(arm.upstream for arm in self.planned))
 
-    @property
+    @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
         """Of the planned trials."""
         return tuple(outcome for arm in self.planned for outcome in arm.outcomes)
 
-    @property
+    @cached_property
     def records(self) -> tuple[Record, ...]:
         """All records of planned trials that there are, of whatever status."""
         return tuple(outcome.record for outcome in self.outcomes if outcome.record is not None)
@@ -123,13 +124,10 @@ class Sweep:
         Metrics are shares in [0, 1], as recorded.
         """
         rows = [
-            {
-                "trial_key": record.trial_key,
-                "arm_key": arm.key,
-                "arm": arm.name,
-                "seed": record.seed,
-                **entry.model_dump(),
-            }
+            (
+                *(record.trial_key, arm.key, arm.name, record.seed),
+                *(entry.fold, entry.split, entry.n, entry.ua, entry.wa, entry.macro_f1),
+            )
             for arm in self.arms.values()
             for record in arm.records
             for entry in (record.metrics.folds if record.metrics else ())

@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.content import Report
 from analysis.latex import latex
+from analysis.picked import seeds_needed
 from analysis.tables import as_rows
 from analysis.wording import p_value, percent, points
 
@@ -22,9 +23,13 @@ RESULTS = {
     "ValidationUA": "validation_ua", "Ratio": "realised_ratio",
 }  # fmt: skip
 """Macro → column of `results`, a share printed as percent."""
-DIFFERENCES = {"Diff": "difference", "Low": "ci_low", "High": "ci_high", "Shrunk": "shrunk"}
+DIFFERENCES = {
+    "Diff": "difference", "Low": "ci_low", "High": "ci_high", "LowAll": "ci_low_all", "HighAll": "ci_high_all",
+    "Shrunk": "shrunk",
+}  # fmt: skip
 TESTS = {"P": "p", "PCorrected": "p_corrected", "PFloor": "p_floor"}
 COUNTS = {"Pairs": "n_pairs", "Seeds": "n_seeds"}
+PLANS = {"SeedsNeeded": "seeds_for_80"}
 """Macro → column of the arm's comparison with its twin; `WA` before the name for those in WA."""
 
 
@@ -45,6 +50,7 @@ def numbers_of(report: Report) -> Numbers:
         found |= _of_arm(row)
     for row in as_rows(report.comparisons[report.comparisons["kind"].isin(["twin", "control-twin"])]):
         found |= _of_pair(row)
+    found |= {("Rank", one.arm): str(one.rank) for one in report.picked}
     names = {row["arm_key"]: row["arm"] for row in as_rows(report.results)}
     several = len(report.chosen) > 1
     for upstream, key in report.chosen.items():
@@ -60,7 +66,7 @@ def _of_arm(row: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 def _of_pair(row: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     before = "" if row["metric"] == "ua" else row["metric"].upper()
     found = {("Twin", row["arm"]): row["twin"]}
-    for columns, shown in ((DIFFERENCES, points), (TESTS, p_value), (COUNTS, str)):
+    for columns, shown in ((DIFFERENCES, points), (TESTS, p_value), (COUNTS, str), (PLANS, seeds_needed)):
         found |= {
             (before + macro, row["arm"]): shown(row[column])
             for macro, column in columns.items()
@@ -81,6 +87,7 @@ def _of_sweep(report: Report) -> dict[str, str]:
         "steps": f"{report.cost()['steps']:,}",
         "device hours": f"{report.cost()['device_seconds'] / 3600:.1f}",
     }
+    found |= {f"openings {sweep}": str(n) for sweep, n in (report.opening.sweeps if report.opening else {}).items()}
     if first is not None:
         found |= {
             "corpus": first.corpus.name, "utterances": f"{first.corpus.utterances:,}",

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from analysis.wording import count, joined
 from core.errors import BadInputError
 
 COUNTED_IN = "counted_in.json"
@@ -33,6 +34,12 @@ class Opening:
     """Trials whose test predictions were read."""
     sweeps: dict[str, int] = field(default_factory=dict)
     """Sweep → its own number, in a report of several."""
+
+    @property
+    def times(self) -> str:
+        """`2 times`; of several sweeps `2 times for ems_grid and 1 time for ems_more`: each has its own count."""
+        each = [f"{count(number, 'time')} for {sweep}" for sweep, number in self.sweeps.items()]
+        return joined(each) or count(self.number, "time")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,13 @@ from markupsafe import Markup, escape
 from analysis.comparisons import RESAMPLES
 from analysis.content import Report
 from analysis.figures import Drawing
+from analysis.joined import JOINED
 from analysis.masks import RATIO_TOLERANCE, chosen_frames
 from analysis.paragraphs import methods_paragraph, results_paragraph
+from analysis.picked import seeds_needed, worth_lines
 from analysis.pretraining import QUARTERS, loss_table, measured_frames, measured_with
 from analysis.published import PROTOCOL_NOTE
-from analysis.sentences import METRIC_DEFINITIONS
+from analysis.sentences import METRIC_DEFINITIONS, arms_sentence
 from analysis.svg import inline_svg, svg_text
 from analysis.tables import as_rows
 from analysis.verdict import METRICS
@@ -41,6 +43,7 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
     )
     words = {"percent": percent, "points": points, "mean_sd": mean_sd, "p_value": p_value, "joined": joined}
     environment.filters |= words | {"loss": loss, "sortable": _sortable, "setting": _setting, "signed": _signed}
+    environment.filters |= {"seeds_needed": seeds_needed}
     environment.globals |= {"count": count, "interval": interval, "chosen_frames": chosen_frames}
     documents = svgs or {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
     text = environment.get_template("index.html").render(
@@ -50,9 +53,12 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
         script=_raw("page.js"),
         figures=[(drawing, _inline(drawing, documents[drawing.name])) for drawing in report.drawings],
         definitions=METRIC_DEFINITIONS,
+        reading=arms_sentence(arm.name for arm in report.sweep.planned),
         protocol_note=PROTOCOL_NOTE,
         resamples=RESAMPLES,
         contents_mark=CONTENTS,
+        joint=JOINED in report.name,
+        completing=_completing(report),
     )
     return text.replace(CONTENTS, _contents(text), 1)
 
@@ -73,6 +79,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "chosen": list(report.chosen.values()),
         "results": as_rows(report.results),
         "twins": as_rows(report.comparisons[report.comparisons["kind"] == "twin"]),
+        "worth": worth_lines(report.picked),
         "changes": [(upstream, list(rows)) for upstream, rows in groupby(report.changes, lambda row: row["upstream"])],
         "policies": as_rows(report.policies),
         "tolerance": RATIO_TOLERANCE,
@@ -83,6 +90,13 @@ def _tables(report: Report) -> dict[str, Any]:
         "paragraphs": {"results": results_paragraph(report), "methods": methods_paragraph(report)},
         **_further(report),
     }
+
+
+def _completing(report: Report) -> list[str]:
+    """Commands that run what is absent; pruned trials were given up on purpose."""
+    absent = {outcome.status for outcome in report.absent}
+    commands = [command for status, command in (("failed", "retry"), ("missing", "resume")) if status in absent]
+    return [f"sweep {command} {name}" for name in report.name.split(JOINED) for command in commands]
 
 
 def _further(report: Report) -> dict[str, Any]:

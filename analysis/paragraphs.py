@@ -54,7 +54,23 @@ def _passage(row: Mapping[str, Any], numbers: Numbers, write: Say) -> str:
     interval = f", 95 % interval {write('Low', arm)} to {write('High', arm)}" if row["ci_low"] is not None else ""
     test = f"; p = {write('P', arm)}, {write('PCorrected', arm)} corrected for all arms"
     difference = f"a difference of {write('Diff', arm)} points{interval}{test if ('P', arm) in numbers.values else ''}"
-    return f"{scores}: {difference}. {VERDICTS[standing(row)]}"
+    return " ".join([f"{scores}: {difference}. {VERDICTS[standing(row)]}", *_picked(arm, numbers, write)])
+
+
+def _picked(arm: str, numbers: Numbers, write: Say) -> list[str]:
+    """What it was worth after having been picked among several, as far as that can be said."""
+    if numbers["Sweep", "compared"] == "1":
+        return []
+    said = [f"By this difference it is number {write('Rank', arm)} of the {write('Sweep', 'compared')} arms compared"]
+    if ("LowAll", arm) in numbers.values:
+        said.append(
+            f"the interval that holds for all of them at once is {write('LowAll', arm)} to {write('HighAll', arm)}"
+        )
+    if ("Shrunk", arm) in numbers.values:
+        said.append(
+            f"drawn towards their mean as far as chance may explain it, the difference is {write('Shrunk', arm)} points"
+        )
+    return ["; ".join(said) + "."]
 
 
 def _others(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -84,12 +100,19 @@ def methods_paragraph(report: Report, say: Say | None = None) -> str:
     statistics = (
         "Differences are arm less twin, paired over seeds, folds and speakers; intervals are 95 % and resample "
         "speakers; tests flip the signs of speakers and are corrected over all arms by the step-down maximum "
-        f"statistic. The test part was read {write('Sweep', 'openings')} times; arms were chosen on validation."
+        f"statistic. Arms were chosen on validation. Readings of the test part so far: {_readings(report, write)}."
     )
     cost = (
         f"All recorded trials took {write('Sweep', 'steps')} updates and {write('Sweep', 'device hours')} device-hours."
     )
     return " ".join([corpus, *arms, twins, statistics, cost])
+
+
+def _readings(report: Report, write: Say) -> str:
+    """Their number; of several sweeps each has its own."""
+    sweeps = report.opening.sweeps if report.opening else {}
+    each = [f"{write('Sweep', f'openings {name}')} ({name})" for name in sweeps]
+    return ", ".join(each) or write("Sweep", "openings")
 
 
 def paragraphs_latex(report: Report) -> str:

@@ -6,8 +6,9 @@ __all__ = ["MAX_SEEDS", "Components", "components", "power", "seeds_for_power"]
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis.intervals import spread
 from analysis.paired import Contributions
@@ -61,14 +62,22 @@ def seeds_for_power(difference: float, found: Components | None, *, wanted: floa
     if found is None:
         return math.nan
 
-    def reached(seeds: int) -> bool:
-        variance = found.lasting + found.fading / seeds
-        return power(difference, variance=variance, n_speakers=found.n_speakers, level=level) >= wanted
-
-    if difference == 0 or not reached(MAX_SEEDS):
+    # Power grows with the shift alone, so that the shift it takes need be found once for all comparisons.
+    bound = (difference / _shift_for(wanted, n_speakers=found.n_speakers, level=level)) ** 2
+    if difference == 0 or found.lasting + found.fading / MAX_SEEDS > bound:
         return math.inf
-    low, high = 1, MAX_SEEDS
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle + 1, high)
-    return float(low)
+    # Not divided by what is left for seeds: it may be 0 where they add nothing.
+    return float(next(seeds for seeds in range(1, MAX_SEEDS + 1) if found.lasting + found.fading / seeds <= bound))
+
+
+@lru_cache(maxsize=16)
+def _shift_for(wanted: float, *, n_speakers: int, level: float) -> float:
+    """Difference in standard errors at which `power` is `wanted`."""
+
+    def short(shift: float) -> float:
+        return power(shift, variance=1.0, n_speakers=n_speakers, level=level) - wanted
+
+    high = 1.0
+    while short(high) < 0:
+        high *= 2
+    return float(optimize.brentq(short, 0.0, high, xtol=1e-12))

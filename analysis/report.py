@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.collector import collector_paused
 from analysis.content import Report, gather
 from analysis.export import csv_text, json_text
 from analysis.joined import JOINED
 from analysis.latex import latex_text
 from analysis.load import load_sweep, open_test
+from analysis.logged import Logged
 from analysis.markdown import markdown_text, tables_text
 from analysis.numbers import macros_text, numbers_of
-from analysis.openings import record_opening
+from analysis.openings import Opening, record_opening
 from analysis.page import html_text
 from analysis.paragraphs import paragraphs_latex
 from analysis.svg import pdf_bytes, svg_text
-from analysis.wording import count
 from core.errors import BadInputError
 
 FIGURES = (
@@ -50,8 +51,8 @@ class ReportSummary:
     n_expected: int
     n_failed: int
     n_missing: int
-    openings: int
-    """How often the test part has been read, this time included; 0 when there was nothing to read."""
+    opening: Opening | None
+    """This look at the test part, with how many there have been; None when there was nothing to read."""
     key_result: str
     banners: tuple[str, ...]
     tables: str
@@ -59,9 +60,14 @@ class ReportSummary:
     content: dict[str, Any]
     """The content of `report.json`, shares."""
 
+    @property
+    def openings(self) -> int:
+        """How often the test part has been read, this time included; 0 when there was nothing to read."""
+        return self.opening.number if self.opening else 0
+
     def as_text(self) -> str:
         """What the terminal shows: the tables, how often the test part was read, where the page is."""
-        read = f"test read {count(self.openings, 'time')}" if self.openings else "test not read: no trial is complete"
+        read = f"test read {self.opening.times}" if self.opening else "test not read: no trial is complete"
         runs = "; ".join(f"sweep ui {name}" for name in self.sweep.split(JOINED))
         return f"{self.tables}\n\n{read}\npage: {self.out / 'index.html'}\nruns: {runs}"
 
@@ -70,22 +76,28 @@ class ReportSummary:
         return self.content | {"out": str(self.out)}
 
 
-def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: str) -> ReportSummary:
+@collector_paused()
+def write_report(
+    *, trials_root: Path, plan_path: Path, out: Path, opened_by: str, logged: Logged | None = None
+) -> ReportSummary:
     """Write the report folder of a sweep and log this look at its test part in `openings.jsonl` beside the plan.
 
     Writes `index.html`, `results.{csv,md,tex}`, `numbers.tex`, `paragraphs.tex`, `report.json`,
     `{comparisons,verdicts,fronts,budgets,importance}.csv` and `figures/*.{svg,pdf,csv}`. The same records give the same
-    bytes, except for the count, time and author of the opening (two lines in `index.html`, one in `numbers.tex`, one
-    entry in `report.json`). Raises BadInputError for a plan or record that cannot be used, metrics that their
-    predictions do not give, and when the folder cannot be written.
+    bytes, except for the count, time and author of the opening (three lines in `index.html`; its own lines in
+    `numbers.tex`, one entry in `report.json`). `logged`: runs and curves of the trials, where they are at hand.
+
+    Raises BadInputError for a plan or record that cannot be used, metrics that their predictions do not give, and when
+    the folder cannot be written.
     """
     sweep = load_sweep(plan_path=plan_path, trials_root=trials_root)
     complete = sum(outcome.status == "complete" for outcome in sweep.outcomes)
     log = plan_path.with_name("openings.jsonl")
     opening = record_opening(log, by=opened_by, trials=complete) if complete else None
-    report = gather(sweep, open_test(sweep), opening=opening)
+    report = gather(sweep, open_test(sweep), opening=opening, logged=logged or Logged())
+    content = report.as_json()
     try:
-        _write(report, out)
+        _write(report, content, out)
     except OSError as error:
         raise BadInputError(f"{error.filename or out}: the report cannot be written ({error.strerror})") from error
     statuses = [outcome.status for outcome in sweep.outcomes]
@@ -96,15 +108,15 @@ def write_report(*, trials_root: Path, plan_path: Path, out: Path, opened_by: st
         n_expected=len(statuses),
         n_failed=statuses.count("failed"),
         n_missing=statuses.count("missing"),
-        openings=opening.number if opening else 0,
+        opening=opening,
         key_result="\n\n".join(report.key_results),
         banners=tuple(banner.text for banner in report.banners),
         tables=tables_text(report),
-        content=report.as_json(),
+        content=content,
     )
 
 
-def _write(report: Report, out: Path) -> None:
+def _write(report: Report, content: dict[str, Any], out: Path) -> None:
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:
@@ -124,7 +136,7 @@ def _write(report: Report, out: Path) -> None:
         "paragraphs.tex": paragraphs_latex(report),
         "comparisons.csv": csv_text(report.comparisons),
         **{f"{name}.csv": csv_text(table) for name, table in report.further.tables.items()},
-        "report.json": json_text(report),
+        "report.json": json_text(content),
         "index.html": html_text(report, svgs=svgs),
     }
     for name, text in texts.items():

@@ -40,6 +40,9 @@ class PickedArm:
     """Drawn towards the mean of the candidates as far as their differences may be chance."""
     p_corrected: float | None
     """Over all candidates, by step-down max-T."""
+    seeds_for_80: float | str | None
+    """Seeds that a true difference of this size needs (`analysis.power`); `inf`: too many."""
+    n_seeds: int
 
 
 def shrunk(differences: Sequence[float], errors: Sequence[float]) -> list[float]:
@@ -88,4 +91,6 @@ def picked_arm(comparisons: pd.DataFrame, arm_key: str, *, metric: Metric = "ua"
         ci_high_all=row["ci_high_all"],
         shrunk=row["shrunk"],
         p_corrected=row["p_corrected"],
+        seeds_for_80=row["seeds_for_80"],
+        n_seeds=row["n_seeds"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "METRIC_DEFINITIONS",
+    "arms_sentence",
     "choose_arms",
     "floor_sentences",
     "key_result",
@@ -12,7 +13,8 @@ __all__ = [
     "tally_sentence",
 ]
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,6 +27,8 @@ from analysis.wording import count, p_value, percent, points
 from core.records import CorpusEntry, Record
 
 METRIC_DEFINITIONS = (
+    "Arm: one setting of the masking, trained and tested once under each seed. Twin: the arm with which it shares "
+    "everything but where it masks, which the twin draws at random.",
     "UA, unweighted accuracy: the mean over classes of recall, so that every emotion counts the same.",
     "WA, weighted accuracy: the share of utterances answered correctly, so that frequent emotions count more.",
     "Mean ± sd: the mean over folds within a seed, then over seeds; sd over all seed × fold cells.",
@@ -42,6 +46,12 @@ METRIC_DEFINITIONS = (
     "arms against that twin, arms against their controls, and named changes. To require that an arm beats its twin "
     "and its controls would need no correction for their number, because each of them must be shown by itself "
     "(intersection-union test): max-T over the controls of all arms is stricter than that argument needs.",
+    "Of all arms: the interval that holds for all comparisons of the family at once, by the same statistic as max-T; "
+    "it therefore holds for the picked one, by whatever rule it was picked (Berk et al. 2013).",
+    "Shrunk: the difference drawn towards the mean of the family, the further the more of it may be chance (empirical "
+    "Bayes; Efron & Morris 1975).",
+    "Seeds for 80 % power: how many seeds a two-sided t-test over speakers would need to show a true difference of the "
+    "size found with a chance of 80 %, from how much seeds and speakers differ here. It plans the next sweep.",
 )
 
 FAMILIES: dict[Kind, tuple[str, str]] = {
@@ -50,6 +60,22 @@ FAMILIES: dict[Kind, tuple[str, str]] = {
     "contrast": ("Named changes", "none of them can reach a corrected p < .05"),
 }
 """Families with a floor sentence: how it names them, and what is impossible where the floor lies above the level."""
+
+
+NAME_PARTS = {
+    "r": "r, the share of the frames asked for",
+    "s": "s, the span of a mask in frames",
+    "t": "t, the temperature of the draw (small: intense frames first, inf: all alike)",
+}
+"""What the letters of arms' names stand for."""
+
+
+def arms_sentence(names: Iterable[str]) -> str:
+    """What an arm is, what a twin, and how to read their names: for readers who see such a page for the first time."""
+    found = {part for name in names for part in re.findall(r"\b([rst])(?=[\d.]+\b|inf\b)", name)}
+    letters = "; ".join(text for part, text in NAME_PARTS.items() if part in found)
+    said = "An arm is one setting of the masking; its twin shares everything with it but masks at random."
+    return f"{said} In their names: {letters}." if letters else said
 
 
 def choose_arms(results: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, str]:

@@ -22,12 +22,15 @@ from simulated_sweeps import EMODB, IEMOCAP, Corpus, Scenario, gains, simulate
 
 from analysis.corrected_t import corrected_t_p
 from analysis.families import family
+from analysis.figures import DOUBLE, clean
 from analysis.intervals import interval, speaker_weights, spread, stacked, studentised_quantiles
 from analysis.paired import Contributions, contributions
 from analysis.sign_flips import sign_flip_p
 from analysis.svg import ACCENT, GRID, INK, MUTED, SECOND, styled
 
 RESAMPLES = 2000
+UTTERANCE_RESAMPLES = 200
+"""Few: they cost most of the time, and what is wrong there is not the end of a percentile."""
 RIVALS_ON = 3
 """Arms of each sweep, of different twins, on which what analysis does not use is tried too."""
 ONE_SEED = Scenario(corpus=IEMOCAP, spread=0.02, seeds=1, seed_spread=0.01)
@@ -89,7 +92,7 @@ def _rivals(
         gain_KN = right[scenario.twins + arm].astype(np.float64) - right[twin]
         intervals = speaker_intervals(pair, draws_BS=draws_BS)
         intervals["utterances"] = utterance_interval(
-            gain_KN, fold_N=fold_N, class_N=corpus.class_of, resamples=500, rng=rng
+            gain_KN, fold_N=fold_N, class_N=corpus.class_of, resamples=UTTERANCE_RESAMPLES, rng=rng
         )
         row = {name: float(low <= 0 <= high) for name, (low, high) in intervals.items()}
         n_folds = pair.cells.shape[1]
@@ -123,21 +126,30 @@ def draw(table: pd.DataFrame) -> Figure:
         f"{row.corpus}, {100 * row.spread:.0f} points, {row.seeds} seed{'s' if row.seeds > 1 else ''}"
         for row in table.itertuples()
     ]
+    # A gap where the corpus changes.
+    y = np.arange(len(table)) + 0.7 * pd.factorize(table["corpus"])[0]
     with styled():
-        figure = Figure(figsize=(7.2, 0.24 * len(table) + 1.4), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(DOUBLE, 0.2 * len(table) + 1.5), layout="constrained", facecolor="white")
         covered, wins = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
         covered.axvspan(93, 97, color=GRID, lw=0)
-        for name, label in reversed(COVERAGES.items()):
+        for name, label in COVERAGES.items():
             style = {"color": colours[name], "ms": 5, "mfc": colours[name] if name == "studentised" else "none"}
-            covered.plot(100 * table[name], range(len(table)), marks[name], label=label, clip_on=False, **style)
-        covered.set(xlabel="95 % intervals that hold the truth (%)", yticks=range(len(table)), yticklabels=labels)
-        covered.invert_yaxis()
+            # The one in use lies on top.
+            style |= {"clip_on": False, "zorder": 4 if name == "studentised" else 3}
+            covered.plot(100 * table[name], y, marks[name], label=label, **style)
+        covered.set(title="Does the interval hold the truth?", xlabel="95 % intervals that do (%)", xlim=(None, 100))
+        covered.set_yticks(y, labels)
+        covered.set_ylim(y[-1] + 0.7, -0.7)
         wins.axvline(5, color=INK, lw=0.8)
-        style = {"color": MUTED, "mfc": "none", "ms": 5}
-        wins.plot(100 * table["uncorrected_win"], range(len(table)), "D", label="win by the interval alone", **style)
-        wins.plot(100 * table["false_win"], range(len(table)), "o", color=ACCENT, ms=5)
-        wins.set(xlabel="null sweeps with a win (%)", xlim=(-2, None))
-        figure.legend(loc="outside lower center", ncols=3)
+        style = {"color": ACCENT, "ms": 5, "clip_on": False}
+        wins.plot(100 * table["false_win"], y, "D", label="win: interval and corrected test (used)", **style)
+        style |= {"color": MUTED, "mfc": "none"}
+        wins.plot(100 * table["uncorrected_win"], y, "D", label="win: interval alone", **style)
+        wins.set(title="Does nothing look like a win?", xlabel="null sweeps in which it does (%)", xlim=(0, None))
+        for axes in (covered, wins):
+            axes.grid(axis="y")
+            clean(axes)
+        figure.legend(loc="outside lower left", ncols=4, columnspacing=1.2)
     return figure
 
 

@@ -6,8 +6,9 @@ __all__ = ["import_command", "report"]
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ import click
 from sweeps.cli_options import json_option, workspace_option
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.logged import Curves, Logged
     from core.store import Workspace
 
 
@@ -44,10 +48,11 @@ def report(names: tuple[str, ...], out: Path | None, source: str, workspace: Pat
     from core.store import Workspace
 
     place = Workspace.at(workspace)
-    with _sources(names, place, from_mlflow=source == "mlflow") as (root, plan_path):
+    with _sources(names, place, from_mlflow=source == "mlflow") as found:
         summary = write_report(
-            trials_root=root / "trials",
-            plan_path=plan_path,
+            trials_root=found.root / "trials",
+            plan_path=found.plan_path,
+            logged=found.logged,
             out=out or _report_folder(names, place),
             opened_by=" ".join(["sweep report", *(names[1:] and names), *(["--from mlflow"] * (source == "mlflow"))]),
         )
@@ -59,38 +64,92 @@ def _report_folder(names: Sequence[str], place: Workspace) -> Path:
     return folder / "report"
 
 
-@contextmanager
-def _sources(names: Sequence[str], place: Workspace, *, from_mlflow: bool) -> Iterator[tuple[Path, Path]]:
-    """The folder that holds `trials/` and the path of the plan, for the length of the block."""
-    from analysis.joined import PlanAt, write_counted, write_joined
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a report is made of: `root` holds `trials/`."""
 
+    root: Path
+    plan_path: Path
+    logged: Logged
+
+
+@contextmanager
+def _sources(names: Sequence[str], place: Workspace, *, from_mlflow: bool) -> Iterator[_Source]:
+    """Files, runs and curves of the sweeps, for the length of the block."""
+    from analysis.joined import PlanAt, write_counted, write_joined
+    from sweeps.tracking.experiment import tracking_uri
+    from sweeps.tracking.links import run_links
+
+    uri = tracking_uri(place.root)
     logs = [place.sweep(name) / "openings.jsonl" for name in names]
     if not from_mlflow:
         plans = [
             PlanAt(plan_path=place.sweep(name) / "plan.json", log=log) for name, log in zip(names, logs, strict=True)
         ]
-        if len(plans) == 1:
-            yield place.root, plans[0].plan_path
-        else:
-            folder = _report_folder(names, place).parent
-            yield place.root, write_joined(plans, folder=folder, trials_root=place.root / "trials")
+        plan_path = plans[0].plan_path
+        if len(plans) > 1:
+            plan_path = write_joined(
+                plans, folder=_report_folder(names, place).parent, trials_root=place.root / "trials"
+            )
+        pages = [run_links(name, place) for name in names]
+        logged = _logged(names, pages, [_journal_curves(name, place) for name in names], uri=uri)
+        yield _Source(root=place.root, plan_path=plan_path, logged=logged)
         return
 
-    from sweeps.tracking.experiment import tracking_uri
+    from sweeps.tracking.links import run_pages
     from sweeps.tracking.retrieval import retrieve_sweep
 
-    uri = tracking_uri(place.root)
     with tempfile.TemporaryDirectory(prefix="emsweep-report-") as made:
         root = Path(made)
-        plans = [
-            PlanAt(plan_path=retrieve_sweep(name, root, uri=uri), log=log)
-            for name, log in zip(names, logs, strict=True)
-        ]
+        fetched = [retrieve_sweep(name, root, uri=uri) for name in names]
+        plans = [PlanAt(plan_path=one.plan_path, log=log) for one, log in zip(fetched, logs, strict=True)]
+        plan_path = plans[0].plan_path
         if len(plans) == 1:
-            write_counted(plans, folder=plans[0].plan_path.parent, trials_root=root / "trials")
-            yield root, plans[0].plan_path
+            write_counted(plans, folder=plan_path.parent, trials_root=root / "trials")
         else:
-            yield root, write_joined(plans, folder=root / "joined", trials_root=root / "trials")
+            plan_path = write_joined(plans, folder=root / "joined", trials_root=root / "trials")
+        pages = [run_pages(one.runs, uri=uri) for one in fetched]
+        logged = _logged(names, pages, [_mlflow_curves(one.runs, uri) for one in fetched], uri=uri)
+        yield _Source(root=root, plan_path=plan_path, logged=logged)
+
+
+def _logged(names: Sequence[str], pages: Sequence[Mapping[str, str]], curves: Sequence[Curves], *, uri: str) -> Logged:
+    """Of several sweeps together: what two have of one trial counts once, as the first has it."""
+    from analysis.logged import Logged
+    from sweeps.tracking.links import shown_by
+
+    def all_curves(trials: Collection[str], metrics: Collection[str]) -> pd.DataFrame:
+        import pandas as pd
+
+        read = [own(trials, metrics) for own in curves]
+        # Without the empty ones: their columns have no type.
+        found = pd.concat([points for points in read if len(points)] or read[:1], ignore_index=True)
+        return found.drop_duplicates(["trial_key", "metric", "step"], ignore_index=True)
+
+    command = shown_by(uri)
+    return Logged(
+        pages={key: page for own in reversed(pages) for key, page in own.items()},
+        shown_by=f"{command} {names[0]}" if command and len(names) == 1 else command,
+        curves=all_curves,
+    )
+
+
+def _journal_curves(name: str, place: Workspace) -> Curves:
+    def read(trials: Collection[str], metrics: Collection[str]) -> pd.DataFrame:
+        from sweeps.tracking.curves import read_curves
+
+        return read_curves(place.sweep(name) / "journal.db", metrics, trials=trials)
+
+    return read
+
+
+def _mlflow_curves(runs: Mapping[str, str], uri: str) -> Curves:
+    def read(trials: Collection[str], metrics: Collection[str]) -> pd.DataFrame:
+        from sweeps.tracking.curves import fetch_curves
+
+        return fetch_curves(uri, metrics, runs={key: run for key, run in runs.items() if key in trials})
+
+    return read
 
 
 @click.command("import")

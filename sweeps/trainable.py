@@ -27,6 +27,8 @@ from sweeps.tracking.calls import TrackerLostError
 from sweeps.tracking.client import TrackingClient
 from sweeps.tracking.journal import JournalError
 
+BETWEEN_REPORTS_S = 1.0
+"""At least so long a trial runs before Tune hears of it again, unless there is something to decide on."""
 DISK_PAUSE_S = 2.0
 """Between two looks at a full disk."""
 HANG_FACTOR = 1.5
@@ -120,21 +122,31 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     def _advance(self) -> dict[str, Any]:
         if self._steps is None:
             self._steps = self._start()
-        assert self._client is not None
-        # Durable before anything follows from it; the last one before the record is written.
-        self._client.confirm()
-        reached = next(self._steps)
-        self._client.send()
+        until = time.monotonic() + BETWEEN_REPORTS_S
+        reached = self._next(self._steps)
+        # Each report takes Tune a tenth of a second, which a trial of short stretches would feel.
+        while isinstance(reached, Underway) and reached.interim is None and time.monotonic() < until:
+            reached = self._next(self._steps)
         if isinstance(reached, Record):
-            self._client.confirm()
             return self._ended(reached)
-        limit = self._task.trial_minutes
-        if limit is not None and time.monotonic() - self._started > 60 * limit:
-            raise TimeLimitError(f"step {reached.step}: the trial has run longer than {limit:g} minutes")
         facts = {"status": "running", "step": reached.step, "underway": reached}
         if reached.interim is not None:
             facts["interim_ua"] = dict(reached.interim.ua)
         return self._says(facts)
+
+    def _next(self, steps: Iterator[Record | Underway]) -> Record | Underway:
+        assert self._client is not None
+        # Durable before anything follows from it; the last one before the record is written.
+        self._client.confirm()
+        reached = next(steps)
+        self._client.send()
+        if isinstance(reached, Record):
+            self._client.confirm()
+            return reached
+        limit = self._task.trial_minutes
+        if limit is not None and time.monotonic() - self._started > 60 * limit:
+            raise TimeLimitError(f"step {reached.step}: the trial has run longer than {limit:g} minutes")
+        return reached
 
     def _says(self, facts: dict[str, Any]) -> dict[str, Any]:
         task = self._task

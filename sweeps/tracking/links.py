@@ -1,8 +1,11 @@
-"""Pages of MLflow's runs, from the journal alone: no server is asked."""
+"""Pages of MLflow's runs: which address shows them, and which runs the journal knows. No server is asked."""
 
 from __future__ import annotations
 
-__all__ = ["run_links"]
+__all__ = ["run_links", "run_pages", "shown_by"]
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from core.store import Workspace
 from sweeps.tracking.experiment import destination_name, is_server, run_page, tracking_uri
@@ -22,10 +25,21 @@ def run_links(name: str, workspace: Workspace) -> dict[str, str]:
     if not path.exists():
         return {}
     uri = tracking_uri(workspace.root)
-    address = destination_name(uri) if is_server(uri) else LOCAL
     journal = Journal(path)
     try:
         runs = Outbox(journal=journal, destination=destination_name(uri)).runs()
     finally:
         journal.close()
-    return {key: run_page(address, run_id) for key, (run_id, _) in runs.items() if key != SWEEP}
+    return run_pages({key: run_id for key, (run_id, _) in runs.items() if key != SWEEP}, uri=uri)
+
+
+def run_pages(runs: Mapping[str, str], *, uri: str) -> dict[str, str]:
+    """Trial key → page, of trial key → run; empty where the tracking URI says no address (`databricks`)."""
+    address = destination_name(uri).rstrip("/") if is_server(uri) else LOCAL
+    known = runs if urlsplit(address).scheme in ("http", "https") else {}
+    return {key: run_page(address, run_id) for key, run_id in known.items()}
+
+
+def shown_by(uri: str) -> str:
+    """The command that must be running for the pages to answer; empty where a server answers."""
+    return "" if is_server(uri) else "sweep ui"

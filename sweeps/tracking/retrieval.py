@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["retrieve_sweep"]
+__all__ = ["Retrieved", "retrieve_sweep"]
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,23 @@ DOWNLOADS = 8
 """At once; nearly all of their time is waiting for the server."""
 
 
-def retrieve_sweep(name: str, root: Path, *, uri: str) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """A sweep as MLflow has it."""
+
+    plan_path: Path
+    runs: Mapping[str, str]
+    """Trial key → run, of the planned trials, ended or not."""
+
+
+def retrieve_sweep(name: str, root: Path, *, uri: str) -> Retrieved:
     """Write `sweeps/<name>/` (plan, imported systems) and `trials/` of a sweep below `root`, as a workspace has them.
 
-    Returns the path of the plan. That predictions were fetched, the test part among them, is first counted on the
-    server, in the tag OPENINGS_TAG of the sweep's own run. Trials that MLflow does not have yet are left out, as those
-    that have not ended are. Raises BadInputError when MLflow has no such sweep or not its plan, TrackingError when it
-    does not answer or refuses to count.
+    That predictions were fetched, the test part among them, is first counted on the server, in the tag OPENINGS_TAG of
+    the sweep's own run. Trials that MLflow does not have yet are left out, as those that have not ended are.
+
+    Raises BadInputError when MLflow has no such sweep or not its plan, TrackingError when it does not answer or refuses
+    to count.
     """
     with reported(f"looking for sweep {name!r}"):
         client = impatient_client(uri)
@@ -63,7 +75,7 @@ def retrieve_sweep(name: str, root: Path, *, uri: str) -> Path:
         folders = [root / "trials" / key for key in wanted_runs]
         # A list: the first failure is raised here.
         list(downloads.map(_fetch_trial, repeat(client), wanted_runs.values(), folders))
-    return folder / PLAN
+    return Retrieved(plan_path=folder / PLAN, runs=wanted_runs)
 
 
 def _runs(client: Any, experiment_id: str) -> list[Any]:

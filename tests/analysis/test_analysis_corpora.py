@@ -5,20 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from html_page import Page
+from gathered_report import gathered, page_of
 from synthetic_sweep import CLASSES, SyntheticSweep, grid
 
 from analysis.corpora import corpora_of, sweep_corpora
 from analysis.load import load_sweep
-from analysis.report import ReportSummary, write_report
 from core.records import CorpusEntry
-
-
-def report(sweep: SyntheticSweep, out: Path) -> ReportSummary:
-    return write_report(trials_root=sweep.trials_root, plan_path=sweep.plan_path, out=out, opened_by="a test")
-
 
 HEARD = CorpusEntry(
     name="librispeech", fingerprint="beef", utterances=28539, quarantined={}, classes=(), incomplete=None
@@ -33,20 +26,20 @@ def test_every_corpus_behind_the_numbers_is_named(tmp_path: Path) -> None:
     """Evaluated, pre-trained on, intensity learnt from: on the page, in report.json with their fingerprints."""
     arms = tuple(grid((0.15,), (1.0,), (7,)))
     sweep = SyntheticSweep(root=tmp_path, arms=arms, seeds=(0,), quarantined={}, heard=HEARD, fit=FIT).write()
-    summary = report(sweep, tmp_path / "report")
-    text = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8")).text
+    report = gathered(sweep)
+    text = page_of(report).text
     assert "Intensity: StrengthNet fitted on esd (17,500 utterances)." in text
     assert "Pre-training audio: another corpus, librispeech (28,539 utterances)." in text
     assert "Pre-trained on librispeech (fingerprint beef ): 28,539 utterances." in text
     assert "Intensity learnt from esd (fingerprint cafe ): 17,500 utterances; classes" in text
     assert "Set aside: 1 silent." in text
     assert NOTHING not in text, "a recording of the corpus that the intensity was learnt from is"
-    assert [(each["role"], each["name"], each["fingerprint"]) for each in summary.content["corpora"]] == [
+    assert [(each["role"], each["name"], each["fingerprint"]) for each in report.as_json()["corpora"]] == [
         ("evaluated", "iemocap", "f00d"),
         ("heard", "librispeech", "beef"),
         ("fit", "esd", "cafe"),
     ]
-    assert pd.read_csv(tmp_path / "report" / "results.csv")["quarantined"].tolist() == [0, 0]
+    assert report.results["quarantined"].tolist() == [0, 0]
 
 
 def test_nothing_set_aside_is_said_of_all_corpora_at_once(tmp_path: Path) -> None:
@@ -56,9 +49,7 @@ def test_nothing_set_aside_is_said_of_all_corpora_at_once(tmp_path: Path) -> Non
     base = SyntheticSweep(root=tmp_path, arms=arms, seeds=(0,), sessions=2, quarantined={}, heard=HEARD, fit=clean)
     for name, changes, said in (("none", {}, 1), ("heard", {"heard": aside}, 0), ("own", {"quarantined": {"x": 1}}, 0)):
         sweep = replace(base, root=tmp_path / name, **changes).write()
-        report(sweep, tmp_path / name / "report")
-        page = Page((tmp_path / name / "report" / "index.html").read_text(encoding="utf-8"))
-        assert page.text.count(NOTHING) == said, name
+        assert page_of(gathered(sweep)).text.count(NOTHING) == said, name
 
 
 @pytest.mark.parametrize(("source", "said"), [("external", True), ("strengthnet", False)])
@@ -66,7 +57,7 @@ def test_imported_scores_are_called_so(tmp_path: Path, source: str, said: bool) 
     """A record of schema 1 does not know what StrengthNet learnt from: nothing is said of it."""
     arms = tuple(grid((0.15,), (1.0,), (7,)))
     sweep = SyntheticSweep(root=tmp_path, arms=arms, seeds=(0,), sessions=2, intensity=source).write()
-    protocols = report(sweep, tmp_path / "report").content["protocols"]
+    protocols = gathered(sweep).as_json()["protocols"]
     assert ["Intensity: imported scores." in each["text"] for each in protocols] == [said]
     assert ["Intensity:" in each["text"] for each in protocols] == [said]
 

@@ -11,6 +11,7 @@ import pytest
 from synthetic_sweep import SyntheticSweep, grid
 
 from analysis.explain import explain_cell
+from analysis.logged import Logged
 from analysis.report import write_report
 from core.errors import BadInputError
 from core.identity import digest
@@ -27,7 +28,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSweep:
         outcomes={("random0.15s7", 1): "missing", ("ems0.15tinfs7", 0): "failed"},
     ).write()
     out = sweep.plan_path.with_name("report")
-    write_report(trials_root=sweep.trials_root, plan_path=sweep.plan_path, out=out, opened_by="a test")
+    logged = Logged(pages={"ems0.15t1.0s7-0": "http://then/#/runs/1", "random0.15s7-0": "http://then/#/runs/2"})
+    write_report(trials_root=sweep.trials_root, plan_path=sweep.plan_path, out=out, opened_by="a test", logged=logged)
     return sweep
 
 
@@ -69,7 +71,9 @@ def test_a_difference_names_both_sides_and_what_is_lacking(written):
     assert found.lacking == ("sweep resume synthetic",)
     text = found.as_text({"random0.15s7-0": "http://127.0.0.1:5000/#/runs/abc"})
     assert "from 1 of 2 pairs of seeds: partial" in text
-    assert "mlflow   http://127.0.0.1:5000/#/runs/abc" in text
+    assert "mlflow   http://127.0.0.1:5000/#/runs/abc" in text, "where it is now"
+    assert "mlflow   http://then/#/runs/1" in text, "else where it was when the report was written"
+    assert "http://then/#/runs/2" not in text
 
 
 def test_failures_are_retried(written):

@@ -48,9 +48,9 @@ def test_step_down_against_every_pattern_counted(seed: int) -> None:
     """Westfall & Young 1993, algorithm 2.8, written out: t of every arm under every pattern, arm by arm."""
     pairs = sharing_a_twin(seed, mean=0.01)
     values = np.array([pair.by_speaker for pair in pairs]) * 8
-    observed = np.abs([stats.ttest_1samp(row, 0).statistic for row in values])
+    observed = np.abs(stats.ttest_1samp(values, 0, axis=1).statistic)
     patterns = [np.array(signs) for signs in product((1, -1), repeat=8)]
-    t = np.abs([[stats.ttest_1samp(signs * row, 0).statistic for row in values] for signs in patterns])
+    t = np.abs([stats.ttest_1samp(signs * values, 0, axis=1).statistic for signs in patterns])
     expected, largest = np.empty(len(pairs)), 0.0
     order = np.argsort(-observed)
     for place, arm in enumerate(order):
@@ -127,6 +127,13 @@ def test_holm_by_hand() -> None:
     # sorted .01 ×3 = .03, .02 ×2 = .04, .04 ×1 → kept at .04
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 30])
+def test_holm_is_that_of_statsmodels(size: int) -> None:
+    # Rounded, so that some are equal.
+    p_values = np.random.default_rng(size).beta(0.3, 1, size).round(2).tolist()
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
 
 
 def test_joint_intervals_are_wider_than_single_ones() -> None:

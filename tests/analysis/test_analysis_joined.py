@@ -88,10 +88,11 @@ def test_a_look_counts_with_every_sweep_it_reads(tmp_path: Path) -> None:
     b = write(tmp_path, "b", replace(ARM, key="ems4", name="ems t4", twin_key=None), seeds=(0,))
     none = {("gone", 0): "failed"}
     c = write(tmp_path, "c", replace(ARM, key="gone", name="gone", twin_key=None), seeds=(0,), outcomes=none)
-    assert record_opening(a.log, by="alone", trials=4).number == 1
+    assert record_opening(a.log, by="alone", trials=4).times == "1 time"
     path = write_joined([a, b, c], folder=tmp_path / "joined" / "abc", trials_root=tmp_path / "trials")
     found = record_opening(path.with_name("openings.jsonl"), by="together", trials=5)
     assert (found.number, found.sweeps, found.trials) == (2, {"a": 2, "b": 1}, 5)
+    assert found.times == "2 times for a and 1 time for b"
     lines = [json.loads(line) for line in a.log.read_text().splitlines()]
     assert [(line["by"], line["trials"]) for line in lines] == [("alone", 4), ("together", 4)]
     assert json.loads(b.log.read_text())["trials"] == 1

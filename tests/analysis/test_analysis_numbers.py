@@ -14,6 +14,7 @@ from analysis.content import Report, gather
 from analysis.load import load_sweep, open_test
 from analysis.numbers import macros_text, numbers_of
 from analysis.paragraphs import methods_paragraph, paragraphs_latex, results_paragraph
+from analysis.picked import seeds_needed
 from analysis.tables import as_rows
 from analysis.wording import percent, points
 
@@ -38,9 +39,12 @@ def test_every_number_of_the_tables_has_its_name(report):
     for row in as_rows(report.comparisons):
         before = "" if row["metric"] == "ua" else "WA"
         assert numbers[f"{before}Diff", row["arm"]] == points(row["difference"])
+        assert numbers[f"{before}LowAll", row["arm"]] == points(row["ci_low_all"])
+        assert numbers[f"{before}SeedsNeeded", row["arm"]] == seeds_needed(row["seeds_for_80"])
     assert numbers["Sweep", "utterances"] == "360"
     assert numbers["Sweep", "folds"] == "5"
     assert numbers["Arm", "chosen"] in {row["arm"] for row in as_rows(report.results)}
+    assert numbers["Rank", numbers["Arm", "chosen"]] == str(report.picked[0].rank)
 
 
 def test_what_is_absent_has_no_name(tmp_path):

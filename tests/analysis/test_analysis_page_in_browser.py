@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 from browser import Scheme, chromium, opened
 from playwright.sync_api import Browser, Locator, Page
 
+from analysis.logged import Logged
 from analysis.report import write_report
 
 pytestmark = pytest.mark.slow
@@ -212,21 +213,32 @@ def test_contents_lead_to_every_section(page: Page) -> None:
     assert links.all_inner_texts() == page.locator("h2").all_inner_texts()
 
 
+def long_log(trials: Collection[str], metrics: Collection[str]) -> pd.DataFrame:
+    """Twenty thousand points per curve."""
+    rows = [(key, metric, step, 1 / (1 + step)) for key in trials for metric in metrics for step in range(20_000)]
+    return pd.DataFrame(rows, columns=["trial_key", "metric", "step", "value"])
+
+
 def test_a_thousand_trials_fit_in_five_megabytes_and_stay_complete(browser: Browser, tmp_path: Path) -> None:
-    """A thousand arms of one trial each: as many rows as a thousand trials can have."""
+    """A thousand arms of one trial each, all with runs: as many rows and links as a thousand trials can have."""
     ratios = tuple(round(0.05 + 0.01 * place, 2) for place in range(40))
     arms = grid(ratios, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, "inf"), (4, 7, 14))
     arms += [SyntheticArm(key=f"more{place}", name=f"more {place}") for place in range(1000 - len(arms))]
     with_losses = tuple(SyntheticArm(**{**vars(arm), "losses": LOSSES}) for arm in arms)
     sweep = SyntheticSweep(root=tmp_path, arms=with_losses, seeds=(0,), sessions=3, per_class=(2, 1, 1, 1)).write()
     out = tmp_path / "report"
-    write_report(trials_root=sweep.trials_root, plan_path=sweep.plan_path, out=out, opened_by="a test")
+    pages = {f"{arm.key}-0": f"http://127.0.0.1:5000/#/runs/{place:032x}" for place, arm in enumerate(arms)}
+    logged = Logged(pages=pages, shown_by="sweep ui synthetic", curves=long_log)
+    paths = {"trials_root": sweep.trials_root, "plan_path": sweep.plan_path, "out": out}
+    write_report(**paths, opened_by="a test", logged=logged)
     assert len(list(sweep.trials_root.iterdir())) == 1000
     assert (out / "index.html").stat().st_size < 5_000_000
     assert len(pd.read_csv(out / "figures" / "differences.csv")) == 2 * 840
     with opened(browser, out / "index.html") as page:
         own = table(page, "results")
         assert own.locator("tbody tr").count() == 1000
+        assert page.get_by_role("link", name="MLflow run", include_hidden=True).count() == 1000
+        assert page.locator("#figure-learning svg").count() == 1
         page.locator("[aria-describedby=results-caption]").fill("r0.3 t8.0 s14")
         wanted = [arm.name for arm in arms if all(word in arm.name for word in ("r0.3", "t8.0", "s14"))]
         assert own.locator("tbody tr:visible summary").all_inner_texts() == wanted

@@ -6,16 +6,19 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from gathered_report import gathered, page_of
 from html_page import Page
 from synthetic_sweep import SyntheticSweep, grid
 
 from analysis.latex import latex_text
+from analysis.markdown import markdown_text
 from analysis.published import read_published
 from analysis.report import ReportSummary, write_report
 from core.errors import BadInputError
@@ -46,10 +49,13 @@ def report(sweep: SyntheticSweep, out: Path) -> ReportSummary:
 
 
 @pytest.fixture(scope="module")
-def out(written: SyntheticSweep) -> Path:
-    folder = written.root / "report"
-    report(written, folder)
-    return folder
+def summary(written: SyntheticSweep) -> ReportSummary:
+    return report(written, written.root / "report")
+
+
+@pytest.fixture(scope="module")
+def out(summary: ReportSummary) -> Path:
+    return summary.out
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def test_inlined_references_are_all_defined(page: Page, out: Path) -> None:
 
 def test_tables_are_accessible(page: Page) -> None:
     tables = sum(tag == "table" for tag, _ in page.tags)
-    assert tables == sum(tag == "caption" for tag, _ in page.tags) == 8
+    assert tables == sum(tag == "caption" for tag, _ in page.tags) == 9
     assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(figures) == len(FIGURES)
@@ -112,6 +118,7 @@ def test_tables_are_accessible(page: Page) -> None:
         "partial: no seed 1",
         "missing: no seed 0 and 1",
         "missing: no common seed",
+        "To complete them: sweep retry synthetic , sweep resume synthetic .",
         "360 utterances; classes neu, hap, ang and sad. Set aside: 2 too short, 1 unreadable.",
         "UA, unweighted accuracy: the mean over classes of recall",
         "WA, weighted accuracy: the share of utterances",
@@ -184,14 +191,10 @@ def test_latex_is_a_booktabs_table(out: Path) -> None:
 
 def test_latex_escapes_names(tmp_path: Path) -> None:
     """Names with every character that TeX reads as its own."""
-    from analysis.content import gather
-    from analysis.load import load_sweep, open_test
-
     arms = grid((0.15,), (1.0,), (7,))
     odd = tuple(replace(arm, name=f"{arm.name} 100% a_b {{x}} #1 $2 & ~ ^ \\n") for arm in arms)
     sweep = SyntheticSweep(root=tmp_path, arms=odd, seeds=(0,)).write()
-    loaded = load_sweep(plan_path=sweep.plan_path, trials_root=sweep.trials_root)
-    text = latex_text(gather(loaded, open_test(loaded), opening=None, resamples=100))
+    text = latex_text(gathered(sweep, resamples=100))
     expected = r"s7 100\% a\_b \{x\} \#1 \$2 \& \textasciitilde{} \textasciicircum{} \textbackslash{}n &"
     assert expected in text
 
@@ -206,7 +209,8 @@ def test_same_records_give_the_same_bytes(written: SyntheticSweep, out: Path, tm
         second = (tmp_path / "again" / path.relative_to(out)).read_bytes()
         if path.name in ("index.html", "numbers.tex"):
             differing = [a for a, b in zip(first.splitlines(), second.splitlines(), strict=True) if a != b]
-            said = {"index.html": [b"<p>Trials were", b"<dt>Test part</dt>"], "numbers.tex": [b"{openings}"]}[path.name]
+            page = [b"Test read", b"<p>Trials were", b"<dt>Test part</dt>"]
+            said = {"index.html": page, "numbers.tex": [b"{openings}"]}[path.name]
             assert [mark in line for mark, line in zip(said, differing, strict=True)] == [True] * len(said)
         elif path.name == "report.json":
             one, two = json.loads(first), json.loads(second)
@@ -223,12 +227,11 @@ def test_every_look_is_logged(written: SyntheticSweep, out: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry["at"])
 
 
-def test_summary_for_terminal_and_json(written: SyntheticSweep, tmp_path: Path) -> None:
-    summary = report(written, tmp_path / "r")
+def test_summary_for_terminal_and_json(summary: ReportSummary, out: Path) -> None:
     assert (summary.n_complete, summary.n_expected, summary.n_failed, summary.n_missing) == (8, 12, 1, 1)
     text = summary.as_text()
-    assert f"test read {summary.openings} times" in text
-    assert str(tmp_path / "r" / "index.html") in text
+    assert "test read 1 time\n" in text
+    assert str(out / "index.html") in text
     assert "| random r0.15 s7 " in text
     assert json.loads(json.dumps(summary.as_json()))["results"][0]["arm"] == "random r0.15 s7"
 
@@ -250,10 +253,9 @@ def test_figures_are_valid_and_carry_their_numbers(out: Path) -> None:
     assert shares.to_list() == pytest.approx([1.0] * 8)
 
 
-def test_stale_figures_do_not_survive(written: SyntheticSweep, tmp_path: Path) -> None:
+def test_stale_figures_do_not_survive(out: Path, tmp_path: Path) -> None:
     """A report of a sweep without temperatures, over an older one with a heat map."""
-    folder = tmp_path / "report"
-    report(written, folder)
+    folder = shutil.copytree(out, tmp_path / "report")
     assert (folder / "figures" / "heatmap.svg").exists()
     plain = SyntheticSweep(root=tmp_path / "plain", arms=tuple(grid((0.15,), (1.0,), (7,))), seeds=(0,)).write()
     report(plain, folder)
@@ -277,8 +279,7 @@ def test_a_sweep_of_which_nothing_is_complete_says_so_and_opens_nothing(tmp_path
 def test_a_clean_sweep_has_no_banner_and_says_that_no_leak_is_known(tmp_path: Path) -> None:
     arms = tuple(grid((0.15,), (1.0,), (7,)))
     sweep = SyntheticSweep(root=tmp_path, arms=arms, seeds=(0,), corpus="demo", quarantined={}).write()
-    report(sweep, tmp_path / "report")
-    page = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+    page = page_of(gathered(sweep))
     assert not any("banner" in (attributes.get("class") or "") for _, attributes in page.tags)
     assert "No leak is known" in page.text
     assert "No published result on this corpus is on file." in page.text
@@ -286,13 +287,12 @@ def test_a_clean_sweep_has_no_banner_and_says_that_no_leak_is_known(tmp_path: Pa
 
 def test_what_was_set_aside_stands_in_every_table(tmp_path: Path) -> None:
     sweep = SyntheticSweep(root=tmp_path, arms=tuple(grid((0.15,), (1.0,), (7,))), seeds=(0,)).write()
-    report(sweep, tmp_path / "report")
+    found = gathered(sweep)
     said = "Set aside, not in any number: 2 recordings (too short), 1 recording (unreadable)."
-    assert said in Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8")).text
-    assert said in (tmp_path / "report" / "results.md").read_text(encoding="utf-8")
-    table = pd.read_csv(tmp_path / "report" / "results.csv")
-    assert table["quarantined"].tolist() == [3] * len(table)
-    assert table["left_out"].tolist() == [3] * len(table)
+    assert said in page_of(found).text
+    assert said in markdown_text(found)
+    assert found.results["quarantined"].tolist() == [3, 3]
+    assert found.results["left_out"].tolist() == [3, 3]
 
 
 def test_unwritable_folder_is_one_clear_line(written: SyntheticSweep, tmp_path: Path) -> None:

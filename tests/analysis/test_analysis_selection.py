@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from synthetic_sweep import SyntheticSweep, grid
 
 from analysis.comparisons import comparisons_table
 from analysis.load import load_sweep, open_test
+from analysis.picked import picked_arms, worth_lines
 from analysis.selection import picked_arm, shrunk
+from analysis.tables import as_rows
+from analysis.wording import interval, points
 from core.errors import BadInputError
 
 
@@ -69,6 +73,13 @@ def test_the_picked_arm_is_a_row_of_the_table(tmp_path: Path) -> None:
     assert found.ci_low_all is not None
     assert found.ci_low is not None
     assert found.ci_low_all < found.ci_low
+    assert (found.seeds_for_80, found.n_seeds) == (as_rows(own.to_frame().T)[0]["seeds_for_80"], 2)
+    (tested, together, drawn, seeds) = worth_lines(picked_arms(table, {"mockingjay": "ems0.15t1.0s7"}))
+    assert (tested.value, tested.interval) == (points(found.difference), interval(found.ci_low, found.ci_high))
+    assert "of the 4 arms" in tested.meaning
+    assert (together.value, together.interval) == (tested.value, interval(found.ci_low_all, found.ci_high_all))
+    assert (drawn.value, drawn.interval) == (points(found.shrunk), "")
+    assert "this sweep has 2" in seeds.meaning
     with pytest.raises(BadInputError, match="in no comparison with a twin"):
         picked_arm(table, "random0.15s7")
 
@@ -79,3 +90,11 @@ def test_a_picked_arm_without_an_interval(tmp_path: Path) -> None:
     found = picked_arm(comparisons_table(loaded, open_test(loaded), resamples=100), "ems0.15t1.0s7", metric="wa")
     assert (found.candidates, found.rank, found.ci_low, found.ci_high_all, found.shrunk) == (1, 1, None, None, None)
     assert found.p_corrected is not None
+    tested, seeds = worth_lines([found])
+    assert (tested.interval, seeds.value) == ("–", "–")
+    assert "of the" not in tested.meaning, "one arm has no rank"
+    assert seeds.meaning.startswith("One seed cannot tell")
+    assert worth_lines([replace(found, seeds_for_80=7.0)])[1].value == "7"
+    never = worth_lines([replace(found, seeds_for_80="inf")])[1]
+    assert never.value == "over 100"
+    assert "Not even 100 seeds" in never.meaning

@@ -15,7 +15,14 @@ from synthetic_sweep import SyntheticArm, SyntheticSweep, fold_scores
 from analysis.banners import banners
 from analysis.comparisons import comparisons_table
 from analysis.load import Part, Sweep, load_sweep, open_test
-from analysis.sentences import METRIC_DEFINITIONS, choose_arms, floor_sentences, key_result, tally_sentence
+from analysis.sentences import (
+    METRIC_DEFINITIONS,
+    arms_sentence,
+    choose_arms,
+    floor_sentences,
+    key_result,
+    tally_sentence,
+)
 from analysis.tables import as_rows, results_table
 from core.errors import BadInputError
 from core.metrics import ua
@@ -258,3 +265,10 @@ def test_hand_made_confusion_gives_the_known_ua() -> None:
     # recalls .5, 1, .25, 0 → UA .4375
     counts = np.array([[2, 2, 0, 0], [0, 3, 0, 0], [1, 1, 1, 1], [5, 0, 0, 0]])
     assert ua(counts) == 0.4375
+
+
+def test_only_the_letters_that_names_have_are_explained() -> None:
+    said = arms_sentence(["random r0.15 s7", "ems r0.15 s7 tinf"])
+    assert [part in said for part in ("r, the share", "s, the span", "t, the temperature")] == [True] * 3
+    assert "t, the temperature" not in arms_sentence(["random r0.15 s7", "test"])
+    assert arms_sentence(["strength", "raw"]).endswith("masks at random.")

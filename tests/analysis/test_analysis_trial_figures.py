@@ -10,7 +10,7 @@ import pytest
 from synthetic_sweep import SyntheticSweep, grid
 
 from analysis.examples import SECONDS, draw_examples, read_example
-from analysis.learning import draw_learning, learning_table
+from analysis.learning import MOST_STEPS, draw_learning, learning_table
 from analysis.load import Arm, Sweep, load_sweep
 from core.errors import BadInputError
 from core.records import MASK_EXAMPLE, InterimEntry, read_record, write_record
@@ -80,6 +80,28 @@ def test_without_a_log_and_looks_there_is_no_learning_figure(tmp_path: Path) -> 
     assert draw_learning([pair]) is None
     nothing = pd.DataFrame(columns=["trial_key", "metric", "step", "value"])
     assert draw_learning([pair], nothing) is None
+
+
+def test_long_logs_are_thinned_to_the_same_steps_in_arm_and_twin(tmp_path: Path) -> None:
+    _, pair = loaded(written(tmp_path))
+    steps = range(10, 25_010, 10)
+    logged = pd.DataFrame(
+        [(key, "pretrain/loss", step, 1 / step) for key in (f"{ARM}-0", f"{TWIN}-0") for step in steps],
+        columns=["trial_key", "metric", "step", "value"],
+    )
+    few = logged[logged["step"] <= 10 * MOST_STEPS]
+    assert len(learning_table([pair], few)) == len(few), "as many as can be drawn stay as they are"
+    table = learning_table([pair], logged.sample(frac=1, random_state=0))
+    kept = {key: own["step"].to_list() for key, own in table.groupby("trial_key")}
+    assert kept[f"{ARM}-0"] == kept[f"{TWIN}-0"]
+    assert len(kept[f"{ARM}-0"]) == MOST_STEPS
+    assert (kept[f"{ARM}-0"][0], kept[f"{ARM}-0"][-1]) == (10, 25_000)
+    assert set(np.diff(kept[f"{ARM}-0"])) == {120, 130}, "evenly"
+    assert (table["value"] == 1 / table["step"]).all(), "values as logged, no means of them"
+    drawing = draw_learning([pair], logged)
+    assert drawing is not None
+    assert f"Of longer logs {MOST_STEPS} steps are drawn" in drawing.caption
+    assert "2 trials of 4 left no log in this sweep" in drawing.caption
 
 
 def test_masks_are_drawn_where_they_are(tmp_path: Path) -> None:

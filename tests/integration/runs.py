@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 TINY = [
+    "folds.scheme=speaker-folds", "folds.k=3",
     "pretrain.steps=12", "pretrain.report_every=4", "pretrain.checkpoint_every=4", "probe.steps=60",
     "probe.evaluate_every=20", "intensity.strengthnet.max_epochs=1",
 ]  # fmt: skip

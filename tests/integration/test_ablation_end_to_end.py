@@ -74,7 +74,7 @@ def test_interrupted_elsewhere_and_launched_again_gives_the_same_numbers_to_the_
     again = sweep(workspace, *launch)
     assert again.returncode == 0, again.stdout + again.stderr
     expected = {key: record for key, record in records(first).items() if record["upstream"] == "npc"}
-    assert len(expected) == 9
+    assert len(expected) == 10
     assert records(workspace) == expected
     for key in expected:
         one, two = (pd.read_parquet(root / "trials" / key / "predictions.parquet") for root in (first, workspace))

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = overrides(
     "axes.masking.ratio=[0.2,0.3]", "axes.masking.temperature=[0.3,1.0]", "axes.masking.span=[7]", "seeds=[0,1]",
+    "folds.scheme=speaker-folds", "folds.k=3",
     "pretrain.steps=16", "pretrain.report_every=4", "pretrain.checkpoint_every=4", "probe.steps=60",
     "probe.evaluate_every=20", "intensity.strengthnet.max_epochs=1",
 )  # fmt: skip

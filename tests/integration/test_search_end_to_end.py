@@ -85,7 +85,7 @@ def test_a_search_whose_driver_is_killed_tries_the_same_points(searched, workspa
 
 
 def test_early_stopping_spares_steps_and_accounts_for_both_sides_of_a_pair(workspace):
-    settings = [*overrides("search.points=6", "search.batch=6"), *overrides("stop.first=12", "stop.factor=2")]
+    settings = [*overrides("search.points=6", "search.batch=6"), *overrides("stop.first=8", "stop.factor=2")]
     result = sweep(
         workspace, "launch", "ems_asha", *RUN, *SHARED, *FIXED, *settings, *overrides("stop.probe_steps=40")
     )  # fmt: skip
@@ -96,11 +96,11 @@ def test_early_stopping_spares_steps_and_accounts_for_both_sides_of_a_pair(works
     # Of six arms, half at most go on at each look; which ones is the races' to say.
     assert 2 <= len(pruned) <= 5
     assert {record["status"] for record in found} == {"complete", "pruned"}
-    assert (twin["status"], [look["step"] for look in twin["interim"]]) == ("complete", [12, 24, 48])
+    assert (twin["status"], [look["step"] for look in twin["interim"]]) == ("complete", [8, 16, 32])
     for record in pruned:
         assert record["twin_key"] == twin["arm_key"]
         assert record["reason"].startswith("asha: difference ")
-        assert record["interim"][-1]["step"] == record["cost"]["steps"] < twin["cost"]["steps"] == 60
+        assert record["interim"][-1]["step"] == record["cost"]["steps"] < twin["cost"]["steps"] == 36
     states = [state for _, state, _ in studied(workspace, "ems_asha")]
     assert sorted(states) == ["COMPLETE"] * (6 - len(pruned)) + ["PRUNED"] * len(pruned)
     status = json.loads(sweep(workspace, "status", "ems_asha", "--json").stdout)

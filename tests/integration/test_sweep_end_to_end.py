@@ -53,7 +53,7 @@ def test_every_trial_has_its_predictions_and_metrics(finished):
         predictions = pd.read_parquet(workspace / "trials" / key / "predictions.parquet")
         test = predictions[predictions["split"] == "test"]
         assert len(test) == test["utterance"].nunique() == record["corpus"]["utterances"]
-        assert len(record["metrics"]["folds"]) == 2 * record["protocol"]["n_folds"] == 10
+        assert len(record["metrics"]["folds"]) == 2 * record["protocol"]["n_folds"] == 6
         assert record["protocol"]["leaks"] == []
         accuracy = (test["label"] == test["predicted"]).mean()
         assert record["metrics"]["pooled"]["test"]["wa"] == pytest.approx(accuracy)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,11 +17,13 @@ from click.testing import CliRunner, Result
 from core.records import read_record
 from core.store import Workspace
 from sweeps.cli import SweepGroup
-from sweeps.cli_analysis import import_command, report
+from sweeps.cli_analysis import _sources, import_command, report
+from sweeps.tracking.curves import fetch_curves, read_curves
 from sweeps.tracking.entries import Registration
 from sweeps.tracking.experiment import prepare_database
 from sweeps.tracking.filling import finish, uploader_for
 from sweeps.tracking.journal import Journal
+from sweeps.tracking.links import run_pages, shown_by
 from sweeps.tracking.retrieval import retrieve_sweep
 from tests.analysis.synthetic_sweep import SyntheticArm, SyntheticSweep
 from tests.sweeps.tracking.servers import MlflowServer
@@ -70,8 +74,13 @@ def other_system(made: SyntheticSweep, path: Path) -> Path:
     return path
 
 
+CURVES = ("pretrain/loss", "pretrain/validation_loss")
+LOSSES = (0.1 + 0.2, 1 / 3, math.nan, math.inf, -math.inf)
+"""What a trial may log, and what is hard to carry bit for bit."""
+
+
 def upload(root: Path, tables: Path | None) -> Workspace:
-    """Everything the sweep's tracker would have sent; `tables` are the workspace's, None: a server has them."""
+    """Everything the sweep's tracker would have sent, curves too; `tables` are the workspace's, None: a server's."""
     workspace = Workspace.at(root)
     if tables is not None:
         shutil.copy(tables, root / "mlflow.db")
@@ -80,6 +89,9 @@ def upload(root: Path, tables: Path | None) -> Workspace:
         key = trial["trial_key"]
         journal.register(Registration(trial_key=key, name=key, params={}, tags={}))
         if (record := read_record(workspace.trial(key))) is not None:
+            for place, loss in enumerate(LOSSES):
+                values = {"pretrain/loss": loss, "pretrain/validation_loss": record.seed + place / 7, "probe/loss": 1.0}
+                journal.log(key, values, step=50 * (place + 1))
             finish(journal, workspace, record)
     backlog = uploader_for(SWEEP, workspace).sync_once()
     assert (backlog.artifacts, backlog.metrics) == (0, 0)
@@ -149,6 +161,9 @@ def test_two_sweeps_in_one_report(tmp_path):
         2, {"synthetic": 2, "second": 1}, "sweep report synthetic second"
     )  # fmt: skip
     assert not (made.root / "sweeps" / "synthetic+second").exists()
+    page = (made.root / "joined" / "synthetic+second" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Test read 2 times for synthetic and 1 time for second." in page
+    assert "Readings of the test part so far: 2 (synthetic), 1 (second)." in page
 
 
 def test_what_comes_back_from_mlflow_is_what_the_workspace_had(tmp_path, tables):
@@ -156,12 +171,17 @@ def test_what_comes_back_from_mlflow_is_what_the_workspace_had(tmp_path, tables)
     csv = other_system(made, tmp_path / "other.csv")
     assert sweep("import", csv, "--name", "other", "--workspace", made.root).exit_code == 0
     upload(made.root, tables)
-    plan_path = retrieve_sweep(SWEEP, tmp_path / "back", uri=f"sqlite:///{made.root / 'mlflow.db'}")
-    assert plan_path == tmp_path / "back" / "sweeps" / SWEEP / "plan.json"
+    found = retrieve_sweep(SWEEP, tmp_path / "back", uri=f"sqlite:///{made.root / 'mlflow.db'}")
+    assert set(found.runs) == {"random-0", "random-1", "ems-0", "ems-1", "ems-2"}, "that of the failed one too"
+    assert found.plan_path == tmp_path / "back" / "sweeps" / SWEEP / "plan.json"
     had = {path: content for path, content in tree(made.root).items() if "journal" not in path and "/." not in path}
     back = tree(tmp_path / "back")
     assert back == {path: had[path] for path in had if path.startswith(("sweeps/", "trials/"))}
     assert sum(path.endswith("predictions.parquet") for path in back) == 5
+    curves = fetch_curves(f"sqlite:///{made.root / 'mlflow.db'}", CURVES, runs=found.runs)
+    here = read_curves(made.root / "sweeps" / SWEEP / "journal.db", CURVES, trials=found.runs)
+    assert len(here) == len(CURVES) * len(LOSSES) * len(found.runs)
+    pd.testing.assert_frame_equal(curves, here, check_exact=True)
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -182,10 +202,30 @@ def test_from_mlflow_the_same_report_byte_for_byte(tmp_path, tables, monkeypatch
     arguments = ("report", SWEEP, "--from", "mlflow", "--workspace", elsewhere, "--out", tmp_path / "second")
     second = done(*arguments)
     assert files(tmp_path / "first", first) == files(tmp_path / "second", second)
+    check_links(second, tmp_path / "second", address="http://127.0.0.1:5000")
     log = elsewhere / "sweeps" / SWEEP / "openings.jsonl"
     assert [json.loads(line)["by"] for line in log.read_text().splitlines()] == ["sweep report --from mlflow"]
     assert done(*arguments)["opening"]["number"] == 2  # type: ignore[index]
     check_counted(2)
+
+
+def check_links(content: dict[str, object], folder: Path, *, address: str) -> None:
+    """Each trial that MLflow has leads to its run there, on the page and in `report.json`; the curves came too."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name(SWEEP).experiment_id])
+    tagged = {run.data.tags.get("emsweep.trial_key"): run.info.run_id for run in runs}
+    trials = [trial for row in content["results"] for trial in row["trials"]]  # type: ignore[attr-defined]
+    planned = {trial["trial_key"]: trial["run"] for trial in trials if not trial["trial_key"].startswith("import")}
+    sent = {key: f"{address}/#/runs/{run}" for key, run in tagged.items() if key}
+    assert planned == {"random-2": None} | sent
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'<code>([^<]+)</code> · <a href="([^"]+)">MLflow run</a>', page)) == set(sent.items())
+    assert ("<code>sweep ui synthetic</code> is running" in page) is (address == "http://127.0.0.1:5000")
+    learning = pd.read_csv(folder / "figures" / "learning.csv")
+    assert set(learning["curve"]) == set(CURVES)
+    assert set(learning["trial_key"]) == {"ems-0", "ems-2", "random-0", "random-1"}
 
 
 def check_counted(times: int) -> None:
@@ -224,6 +264,7 @@ def test_from_an_mlflow_server_over_http(tmp_path, monkeypatch):
         arguments = ("--from", "mlflow", "--workspace", tmp_path / "elsewhere", "--out", tmp_path / "second")
         second = done("report", SWEEP, *arguments)
         assert files(tmp_path / "first", first) == files(tmp_path / "second", second)
+        check_links(second, tmp_path / "second", address=server.uri)
         check_counted(1)
     finally:
         server.close()
@@ -243,3 +284,34 @@ def test_the_plan_reaches_mlflow_again_when_it_has_changed(tmp_path, tables):
     before = pd.Timestamp(sent.stat().st_mtime_ns)
     uploader_for(SWEEP, workspace).sync_once()
     assert pd.Timestamp(sent.stat().st_mtime_ns) == before
+
+
+def test_of_one_trial_in_two_sweeps_run_and_curve_count_once(tmp_path, tables):
+    made = written(tmp_path / "w")
+    workspace = upload(made.root, tables)
+    shutil.copytree(workspace.sweep(SWEEP), workspace.sweep("second"))
+    plan = json.loads((workspace.sweep("second") / "plan.json").read_text()) | {"sweep": "second"}
+    (workspace.sweep("second") / "plan.json").write_text(json.dumps(plan))
+    with _sources([SWEEP], Workspace.at(made.root), from_mlflow=False) as one:
+        alone = one.logged
+    with _sources([SWEEP, "second"], Workspace.at(made.root), from_mlflow=False) as both:
+        assert both.logged.pages == alone.pages
+        assert (alone.shown_by, both.logged.shown_by) == ("sweep ui synthetic", "sweep ui")
+        assert alone.curves is not None
+        assert both.logged.curves is not None
+        wanted = ({"ems-0", "random-0"}, CURVES)
+        pd.testing.assert_frame_equal(both.logged.curves(*wanted), alone.curves(*wanted))
+
+
+@pytest.mark.parametrize(
+    ("uri", "page", "command"),
+    [
+        ("https://user:secret@host/mlflow/", "https://host/mlflow/#/runs/abc", ""),
+        ("sqlite:////w/mlflow.db", "http://127.0.0.1:5000/#/runs/abc", "sweep ui"),
+        ("postgresql://me:secret@host/mlflow", "http://127.0.0.1:5000/#/runs/abc", "sweep ui"),
+        ("databricks://profile", None, ""),
+    ],
+)
+def test_the_address_of_a_run(uri, page, command):
+    assert run_pages({"a": "abc"}, uri=uri) == ({"a": page} if page else {})
+    assert shown_by(uri) == command
