@@ -4,12 +4,11 @@ from __future__ import annotations
 
 __all__ = ["model_files", "model_fingerprint", "model_folder", "model_of"]
 
-import hashlib
-from functools import cache
 from pathlib import Path
 
 from core.config import TrialConfig, UpstreamName
 from core.errors import BadInputError
+from core.hub_files import content_hash, hub_folder
 from core.identity import digest
 
 _RELEASED: dict[UpstreamName, str] = {
@@ -20,6 +19,7 @@ _RELEASED: dict[UpstreamName, str] = {
 }
 """Upstream → its authors' base model, pre-trained without labels, by its name on the hub."""
 
+SETTING = "transformer.model"
 SETTINGS = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """In the order in which transformers looks for them; an index names parts beside it."""
@@ -36,31 +36,15 @@ def model_folder(model: str) -> Path:
     Raises BadInputError naming the folder that was expected where there is neither, or files are missing in it.
     """
     path = Path(model)
-    folder = path if path.is_dir() else _from_hub(model)
+    wanted = [*SETTINGS, "model*.safetensors*", "pytorch_model*.bin*"]
+    needed = (*SETTINGS, WEIGHTS[0])
+    folder = path if path.is_dir() else hub_folder(model, setting=SETTING, patterns=wanted, needed=needed)
     for name in SETTINGS:
         if not (folder / name).is_file():
-            raise BadInputError(f"transformer.model: folder {folder} has no {name}")
+            raise BadInputError(f"{SETTING}: folder {folder} has no {name}")
     if not any((folder / name).is_file() for name in WEIGHTS):
-        raise BadInputError(f"transformer.model: folder {folder} has no weights ({WEIGHTS[0]} or {WEIGHTS[2]})")
+        raise BadInputError(f"{SETTING}: folder {folder} has no weights ({WEIGHTS[0]} or {WEIGHTS[2]})")
     return folder.absolute()
-
-
-def _from_hub(model: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    wanted = [*SETTINGS, "model*.safetensors*", "pytorch_model*.bin*"]
-    try:
-        return Path(snapshot_download(model, allow_patterns=wanted))
-    except HFValidationError as error:
-        raise BadInputError(f"transformer.model: there is no folder {model}, and no model can be called so") from error
-    # Offline, unknown and refused models are told by errors of three libraries, all of them kinds of these.
-    except (OSError, ValueError, RuntimeError) as error:
-        copy = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
-        raise BadInputError(
-            f"transformer.model: there is no folder {model}, no copy of the hub's model in {copy}, and it could not be "
-            f"fetched ({type(error).__name__}); give a folder with {', '.join(SETTINGS)} and {WEIGHTS[0]}"
-        ) from error
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -72,17 +56,5 @@ def model_files(folder: Path) -> list[Path]:
 
 def model_fingerprint(model: str) -> str:
     """Hash of what the files of a model hold; raises as `model_folder` does."""
-    contents = {file.name: _file_hash(file, _stamp(file)) for file in model_files(model_folder(model))}
+    contents = {file.name: content_hash(file) for file in model_files(model_folder(model))}
     return digest(contents)
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-@cache
-def _file_hash(file: Path, _stamp: tuple[int, int]) -> str:
-    """SHA-256 of a file, read once while size and time of its last change stay the same."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

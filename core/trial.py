@@ -216,7 +216,7 @@ def unfinished_record(config: TrialConfig, corpora: Corpora, identity: TrialIden
             validation=config.folds.validation,
             pretraining_audio=source,
             pretraining_corpus=corpora.heard.corpus if config.pretrains else f"that of the published {config.upstream}",
-            transductive=source == "transductive",
+            transductive="transductive" in (source, _adapted_on(config)),
             leaks=_leaks(config, corpora),
         ),
         config=config.model_dump(mode="json"),
@@ -236,6 +236,11 @@ def _corpus_entry(manifest: Manifest) -> CorpusEntry:
     )
 
 
+def _adapted_on(config: TrialConfig) -> str | None:
+    """What a system's own unsupervised stages hear."""
+    return config.alignment.audio if config.system == "frame_alignment" else None
+
+
 def _leaks(config: TrialConfig, corpora: Corpora) -> tuple[str, ...]:
     leaks = []
     if config.pretrains and config.pretraining_audio.source == "transductive":
@@ -246,6 +251,8 @@ def _leaks(config: TrialConfig, corpora: Corpora) -> tuple[str, ...]:
         leaks.append("imported intensity scores: what their model was trained on cannot be checked")
     if config.system == "teacher_student":
         leaks += config.teacher.leaks()
+    if config.system == "frame_alignment":
+        leaks += config.alignment.leaks()
     return tuple(leaks)
 
 

@@ -5,7 +5,9 @@ N samples, C chunks of one utterance, P positions of one utterance.
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "Speech", "make_speech", "speech_flags", "speech_recipe", "speech_share"]
+__all__ = [
+    "CHUNK", "Speech", "load_vad", "make_speech", "speech_flags", "speech_probabilities", "speech_recipe", "speech_share",
+]  # fmt: skip
 
 import importlib
 from collections.abc import Iterator
@@ -53,14 +55,14 @@ def make_speech(manifest: Manifest, workspace: Workspace, *, progress: Progress 
     with speech_recipe(manifest).claim(workspace.store) as claim:
         if claim.done:
             return claim.artifact
-        model, total = _model(), len(manifest.utterances)
+        model, total = load_vad(), len(manifest.utterances)
         order = sorted(range(total), key=lambda place: manifest.utterances[place].duration_s)
         found: dict[int, NDArray[np.float32]] = {}
         for start in range(0, total, ROWS):
             rows = order[start : start + ROWS]
             chosen = [manifest.utterances[place] for place in rows]
             samples = [read_audio(one.path, start=one.start, end=one.end) for one in chosen]
-            found.update(zip(rows, _probabilities(model, samples), strict=True))
+            found.update(zip(rows, speech_probabilities(model, samples), strict=True))
             progress(f"speech in {manifest.corpus}", len(found), total)
         packed = [found[place] for place in range(total)]
         np.save(claim.out / "probabilities.npy", np.concatenate(packed))
@@ -69,7 +71,8 @@ def make_speech(manifest: Manifest, workspace: Workspace, *, progress: Progress 
     return claim.artifact
 
 
-def _model() -> Any:
+def load_vad() -> Any:
+    """The model of silero-vad, for `speech_probabilities`. Raises MissingDependencyError."""
     import torch
 
     threads = torch.get_num_threads()
@@ -88,7 +91,7 @@ def _missing() -> MissingDependencyError:
     return MissingDependencyError("speech flags are made by silero-vad: pip install 'emsweep[systems]'")
 
 
-def _probabilities(model: Any, samples: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def speech_probabilities(model: Any, samples: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Of each signal its own chunks, (C,): what fills it up to the longest is cut off again."""
     import torch
 

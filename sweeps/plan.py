@@ -30,7 +30,8 @@ PLAN_SCHEMA = 2
 NAMED = {
     "upstream", "masking.policy", "masking.ratio", "masking.span", "masking.temperature", "intensity.control",
     "score.added_to_input", "score.head", "transformer.model", "transformer.layers",
-    "sap.heads", "sap.layers", "sap.pooling", "sap.threshold", "system",
+    "alignment.aligned", "alignment.audio", "alignment.k", "alignment.layer", "alignment.pooling",
+    "alignment.units.updates", "sap.heads", "sap.layers", "sap.pooling", "sap.threshold", "system",
     "teacher.weighting", "teacher.sigma", "teacher.tau", "teacher.weight", "teacher.outputs",
 }  # fmt: skip
 """Settings that the arm's own name says."""

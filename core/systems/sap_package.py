@@ -37,7 +37,7 @@ from core.progress import Progress, discard
 from core.sap_config import LINEAR_POOLINGS, SPEECH_POOLINGS
 from core.spoken_frames import SpokenFrames, everywhere, spoken
 from core.store import Artifact
-from core.vad import Speech, _model, _probabilities, make_speech, speech_flags
+from core.vad import Speech, load_vad, make_speech, speech_flags, speech_probabilities
 
 HEAD = "head."
 """Prefix of the names of the head's tensors, which are those of `core.models.pooled_head.PooledHead`."""
@@ -171,7 +171,7 @@ class SapPredictor:
         config = self.upstream.config
         if self.vad is None:
             return torch.ones((1, positions), dtype=torch.bool)
-        (probabilities_C,) = _probabilities(self.vad, [samples_N])
+        (probabilities_C,) = speech_probabilities(self.vad, [samples_N])
         flags_P = speech_flags(
             probabilities_C, threshold=config.sap.threshold, hop_s=hop_s_of(config), positions=positions
         )
@@ -199,7 +199,7 @@ def predictor(package: Package) -> SapPredictor:
     return SapPredictor(
         upstream=ExportedUpstream.from_tensors(config, package.tensors),
         head=head.eval(),
-        vad=_model() if config.sap.pooling in SPEECH_POOLINGS else None,
+        vad=load_vad() if config.sap.pooling in SPEECH_POOLINGS else None,
     )
 
 

@@ -36,6 +36,10 @@ def test_every_shipped_definition_is_tested_and_described():
         "ems_published",
         "ems_race",
         "ems_tpe",
+        "frame_alignment",
+        "sap",
+        "seed_systems",
+        "teacher_student",
     ]
     for name in definition_names():
         definition = load_definition(name)
