@@ -56,8 +56,8 @@ def unused_settings(config: TrialConfig) -> dict[str, str]:
             unused[part] = f"settings of system {system!r}; this is {config.system!r}"
         elif isinstance(own, _Choosing):
             unused |= {f"{part}.{key}": reason for key, reason in own.unused().items()}
-    if config.system == "teacher_student":
-        unused["probe"] = "system 'teacher_student' has no probe"
+    if config.system in ("frame_alignment", "teacher_student"):
+        unused["probe"] = f"system {config.system!r} has no probe"
     if config.masks:
         unused |= _unused_masking(config.masking)
     if config.needs_intensity:

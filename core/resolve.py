@@ -88,6 +88,7 @@ _SYSTEM_MODULES: dict[SystemName, tuple[str, ...]] = {
         "core.unit_prediction",
     ),
     "teacher_student": (
+        "core.embed",
         "core.dimensions",
         "core.frames",
         "core.guidance",
@@ -113,8 +114,8 @@ def upstream_modules(upstream: UpstreamName) -> tuple[str, ...]:
     """Code that defines this upstream, and no other's."""
     if upstream in TRANSFORMERS:
         return (
-            "core.audio", "core.audio_states", "core.model_files", "core.models.transformer", "core.seeding",
-            "core.torchaudio_import", "core.transformer_config", "core.units",
+            "core.audio", "core.audio_states", "core.hub_files", "core.model_files", "core.models.transformer",
+            "core.seeding", "core.torchaudio_import", "core.transformer_config", "core.units",
         )  # fmt: skip
     return ("core.models.build", "core.models.upstream", f"core.models.{upstream}")
 

@@ -6,7 +6,8 @@ N samples, C chunks of one utterance, P positions of one utterance.
 from __future__ import annotations
 
 __all__ = [
-    "CHUNK", "Speech", "load_vad", "make_speech", "speech_flags", "speech_probabilities", "speech_recipe", "speech_share",
+    "CHUNK", "Speech", "load_vad", "make_speech", "speech_flags", "speech_probabilities", "speech_recipe",
+    "speech_share",
 ]  # fmt: skip
 
 import importlib

@@ -158,6 +158,10 @@ def _notes(plan: Plan, found: _Found, *, lanes: int, room: int, unmeasured: int)
         notes.append(f"measured {room} at a time, which is what this machine has room for; {lanes} will run")
     if unmeasured:
         notes.append(f"{unmeasured} trials read a published model: what they cost is not in the numbers")
+    others = Counter(trial.config.system for trial in plan.trials if trial.config.system != "ems")
+    notes += [
+        f"of {n} trials of {name}: what follows the upstreams is not in the numbers" for name, n in others.items()
+    ]
     notes += [f"{count} trials will fail: {reason}" for reason, count in found.refused.items()]
     return tuple(notes)
 

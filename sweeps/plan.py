@@ -13,6 +13,7 @@ from typing import Any, Literal
 from core.config import ControlName, InterimConfig, TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.heard import heard_parts
+from core.own_steps import own_steps
 from core.progress import Progress, silent
 from core.provenance import now
 from core.records import Record, read_record
@@ -55,6 +56,8 @@ class PlannedTrial:
     """What the trial key is a hash of."""
     upstreams: int
     """How many are pre-trained: one per fold where each hears its train part only."""
+    own_steps: int
+    """Of the system's own loops, after the upstreams."""
     config: TrialConfig
     unfinished: Record
     """What its record will say if it fails."""
@@ -228,6 +231,7 @@ def _planned(config: TrialConfig, corpora: Corpora, point: Point, *, upstreams: 
         upstream=config.upstream,
         settings=key_content(config, corpora),
         upstreams=upstreams,
+        own_steps=own_steps(config, corpora.folds),
         config=config,
         unfinished=unfinished_record(config, corpora, identity, now()),
     )

@@ -15,7 +15,7 @@ from core.identity import digest
 from core.interim import due_steps
 from core.lookup import SharedWork
 from core.progress import Progress
-from core.relevance import relevant_content
+from core.relevance import relevant_content, unused_settings
 from core.resolve import Corpora
 from core.shared_calibration import FitCost, RateCost, audio_s
 from sweeps.calibrating import (
@@ -139,6 +139,8 @@ class Bench:
         return seconds
 
     def _probe_s(self, work: TrialWork) -> float:
+        if "probe" in unused_settings(work.config):
+            return 0.0
         probe, folds = work.config.probe, len(work.corpora.folds.folds)
         return self._probe(work.config, "probe", folds).seconds(steps=probe.steps, evaluate_every=probe.evaluate_every)
 

@@ -160,7 +160,7 @@ def task_of(trial: PlannedTrial, workspace: Workspace, limits: LimitsConfig) -> 
         arm_key=trial.arm_key,
         seed=trial.seed,
         config=trial.config,
-        total_steps=trial.upstreams * trial.config.pretrain.steps,
+        total_steps=trial.upstreams * trial.config.pretrain.steps + trial.own_steps,
         unfinished=trial.unfinished,
         workspace=workspace.root,
         trial_minutes=limits.trial_minutes,

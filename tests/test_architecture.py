@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from core.config import TRANSFORMERS, UpstreamName
+from core.config import TRANSFORMERS, SystemName, UpstreamName
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +46,7 @@ def test_every_preset_and_module_of_the_trial_key_exists():
         assert len(code_version(trial_modules(upstream))) == 16
 
 
-@pytest.mark.parametrize("system", ["ems"])
+@pytest.mark.parametrize("system", get_args(SystemName))
 def test_the_trial_key_covers_all_code_a_trial_runs(system):
     """Every module of core that a trial imports is in its key, but for those that only carry, name or write down."""
     from core.resolve import trial_modules
@@ -56,8 +56,17 @@ def test_the_trial_key_covers_all_code_a_trial_runs(system):
         "core.interim", "core.progress", "core.provenance", "core.records", "core.references", "core.store",
         "core.systems.outcome", "core.underway",
     }  # fmt: skip
-    # Settings of other systems, which say nothing in this one's trials.
-    carriers |= {"core.alignment_config", "core.sap_config", "core.teacher_config"}
+    # Settings and labels of other systems, which say nothing in this one's trials.
+    others = {
+        "sap": {"core.sap_config"},
+        "frame_alignment": {"core.alignment_config"},
+        "teacher_student": {
+            "core.dimensions", "core.hub_files", "core.teacher_config", "core.text_files", "core.transcripts",
+        },
+    }  # fmt: skip
+    carriers |= {module for other, modules in others.items() if other != system for module in modules}
+    # Where a published model lies; its content is in the key.
+    carriers |= {"core.hub_files", "core.model_files", "core.text_files"}
     # What turns files into a manifest shows in the corpus fingerprint, which is part of the key.
     carriers |= {f"core.corpora.{path.stem}" for path in (ROOT / "core" / "corpora").glob("*.py")} - {
         "core.corpora.folds"
