@@ -19,6 +19,9 @@ from tests.core.tiny_trial import tiny_trial
 POOLINGS = ("gap", "sap", "gap+sap", "gap+sap+attention", "attention")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory, demo_workspace) -> Path:
     folder = tmp_path_factory.mktemp("speech")
@@ -118,7 +121,7 @@ def test_a_trial_stopped_while_a_pooling_is_learnt_ends_like_an_undisturbed_one(
     assert (record.cost.steps, record.cost.flops) == (expected.cost.steps, expected.cost.flops)
 
 
-@pytest.mark.parametrize("pooling", [pytest.param("gap+sap", marks=pytest.mark.slow), "gap+sap+attention"])
+@pytest.mark.parametrize("pooling", ["gap+sap", "gap+sap+attention"])
 def test_nothing_of_the_test_speaker_reaches_her_fold(ran, corpus, demo_workspace, tmp_path, pooling):
     """Other labels and other audio of the first speaker: her fold's model says the same of its validation part."""
     workspace, records = ran

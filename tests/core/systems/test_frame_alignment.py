@@ -174,7 +174,8 @@ def test_only_the_published_variant_has_a_leak():
     assert "test part's audio (without labels)" in leak
 
 
-@pytest.mark.parametrize("audio", ["fold", pytest.param("transductive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("audio", ["fold", "transductive"])
 def test_audio_of_the_test_part_reaches_the_published_variant_only(arm, corpus, tmp_path, audio):
     """Two corpora that differ in the recordings of one speaker, in the fold that tests this speaker."""
     changed = tmp_path / "changed"
@@ -188,7 +189,8 @@ def test_audio_of_the_test_part_reaches_the_published_variant_only(arm, corpus, 
     assert not equal(as_it_was.weights(tested="ben"), other.weights(tested="ben"))
 
 
-@pytest.mark.parametrize("audio", ["fold", pytest.param("transductive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("audio", ["fold", "transductive"])
 def test_labels_of_the_test_part_reach_no_variant(arm, corpus, tmp_path, audio):
     changed = tmp_path / "changed"
     changed.mkdir()
