@@ -6,7 +6,10 @@ Shares lie in [0, 1]. Change the layout only together with SCHEMA_VERSION.
 from __future__ import annotations
 
 __all__ = [
+    "CLASS_METRICS",
     "CODE_DIFF",
+    "DIMENSIONS",
+    "DIMENSION_METRICS",
     "MASK_EXAMPLE",
     "RECONSTRUCTION",
     "SCHEMA_VERSION",
@@ -26,10 +29,17 @@ __all__ = [
 ]
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from core.errors import BadInputError, FailureKind
 from core.store import write_atomically
@@ -37,7 +47,7 @@ from core.store import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 
 CODE_DIFF = "code.diff"
 """Beside the record of a trial whose code was not that of its commit: the difference, for `git apply`."""
@@ -50,6 +60,12 @@ also hold intensity (T,), mask (T,), hop_ms, utterance, upstream.
 """
 
 Split = Literal["validation", "test"]
+
+DIMENSIONS = ("activation", "valence", "dominance")
+"""What a system without classes predicts: columns `true_<dimension>` and `predicted_<dimension>`."""
+
+CLASS_METRICS = ("ua", "wa", "macro_f1")
+DIMENSION_METRICS = ("ccc_activation", "ccc_valence", "ccc_dominance", "ccc_mean")
 
 
 class Entry(BaseModel):
@@ -119,20 +135,45 @@ class PretrainingEntry(Entry):
 
 
 class FoldMetrics(Entry):
+    """The metrics of one fold's predictions: those of classes, or those of dimensions; the others are not in a file."""
+
     fold: str
     split: Split
     n: int
-    ua: float
-    wa: float
-    macro_f1: float
+    ua: float | None = None
+    wa: float | None = None
+    macro_f1: float | None = None
+    ccc_activation: float | None = None
+    ccc_valence: float | None = None
+    ccc_dominance: float | None = None
+    ccc_mean: float | None = None
+    """Mean of the three."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if set(self.scores) not in (set(CLASS_METRICS), set(DIMENSION_METRICS)):
+            kinds = f"{', '.join(CLASS_METRICS)} or {', '.join(DIMENSION_METRICS)}"
+            raise ValueError(f"metrics of a fold are {kinds}, not {', '.join(self.scores) or 'none'}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if value is not None}
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Name → value of the metrics there are, in the order of `CLASS_METRICS` or `DIMENSION_METRICS`."""
+        values = {name: getattr(self, name) for name in (*CLASS_METRICS, *DIMENSION_METRICS)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class MetricsEntry(Entry):
     folds: tuple[FoldMetrics, ...]
     mean: dict[Split, dict[str, float]]
-    """split → {ua, wa, macro_f1}: mean over folds."""
+    """split → metric → mean over folds; `CLASS_METRICS`, or `DIMENSION_METRICS`."""
     pooled: dict[Split, dict[str, float]]
-    """split → {ua, wa, macro_f1}: all folds' predictions in one confusion matrix."""
+    """split → metric → over all folds' predictions at once: in one confusion matrix, or in one CCC."""
 
 
 class CostEntry(Entry):
@@ -176,9 +217,9 @@ class ProvenanceEntry(Entry):
 
 
 class Record(Entry):
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     """2 added `pretraining`, `heard` and `fit`, and masks without ratio and span; 3 `failure`, `interim`, `artifacts`,
-    costs that no clock measures, and the code's diff."""
+    costs that no clock measures, and the code's diff; 4 `counts`, and dimensions instead of classes."""
     trial_key: str
     status: Literal["complete", "pruned", "failed"]
     reason: str | None = None
@@ -204,6 +245,8 @@ class Record(Entry):
     mask: MaskEntry | None = None
     pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None
+    counts: dict[str, int] = {}
+    """What the system set aside or fell back on (`utterances without speech`), over all folds."""
     interim: tuple[InterimEntry, ...] = ()
     """In the order of steps; also of a pruned trial, up to where it was stopped."""
     cost: CostEntry | None = None
@@ -232,7 +275,8 @@ def read_record(folder: Path) -> Record | None:
 def write_record(folder: Path, record: Record, predictions: pd.DataFrame | None, *, code_diff: bytes = b"") -> Record:
     """Write `predictions.parquet` and `code.diff` first, `record.json` last: a record on disk is a whole one.
 
-    Columns of `predictions`: utterance, speaker, session, fold, split, label, predicted, `score_<class>`. Returns the
+    Columns of `predictions`: utterance, speaker, session, fold, split; then label, predicted, `score_<class>`, or, of a
+    system that predicts dimensions, `true_<dimension>`, `predicted_<dimension>` on the corpus's scale. Returns the
     record that stands: a complete one stays when another is to say that the trial failed or was pruned, as when a
     worker that was given up for lost has ended well.
     """
