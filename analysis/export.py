@@ -16,7 +16,8 @@ def csv_text(table: pd.DataFrame) -> str:
 
 
 def json_text(content: dict[str, Any]) -> str:
-    """`report.json`, of `Report.as_json`: everything on the page, shares in [0, 1], absent values null; a line per table row."""
+    """`report.json`, of `Report.as_json`: everything on the page, shares in [0, 1], absent values null; a line per
+    table row."""
     return _lines(content, json.JSONEncoder(ensure_ascii=False, allow_nan=False), "\n") + "\n"
 
 
