@@ -42,6 +42,7 @@ def banners(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     notes += [Banner(kind="incomplete", text=text) for text in _set_aside(corpora)]
     unmatched = _unmatched(sweep, results)
     notes += [Banner(kind="import", text=imported_sentence(system)) for system in sweep.imported]
+    unmatched += [Banner(kind="pair", text=text) for text in _impossible(sweep)]
     return [*leaks, *notes, *_missing(sweep), *unmatched, *_uncommitted(records), *_environments(records)]
 
 
@@ -105,6 +106,16 @@ def _unmatched(sweep: Sweep, results: pd.DataFrame) -> list[Banner]:
     more = len(found) - NAMED_PAIRS
     named = [*found[:NAMED_PAIRS], f"{more} more pairs likewise"] if more > 1 else found
     return [Banner(kind="pair", text=f"{len(found)} pairs are not fair: {'; '.join(named)}: each comparison {MIXES}.")]
+
+
+def _impossible(sweep: Sweep) -> list[str]:
+    """Contrasts of the plan that no number can be given to."""
+    pairs = [(one.name, sweep.arms[one.arm_key], sweep.arms[one.against_key]) for one in sweep.plan.contrasts]
+    return [
+        f"Not compared, {name}: {arm.name} answers with {arm.answers}, {against.name} with {against.answers}."
+        for name, arm, against in pairs
+        if arm.answers != against.answers
+    ]
 
 
 def _uncommitted(records: tuple[Record, ...]) -> list[Banner]:

@@ -73,10 +73,8 @@ def best_of_table(sweep: Sweep) -> pd.DataFrame:
     """
     twins = {arm.twin_key for arm in sweep.planned}
     pools = {
-        (upstream, pool): [
-            arm for arm in sweep.planned if arm.upstream == upstream and arm.control == "none" and own(arm)
-        ]
-        for upstream in sweep.upstreams
+        (upstream, pool): [arm for arm in sweep.planned if arm.group == upstream and arm.control == "none" and own(arm)]
+        for upstream in sweep.groups
         for pool, own in (("arms", lambda arm: arm.twin_key), ("twins", lambda arm: arm.key in twins))
     }
     rows = [row for (upstream, pool), arms in pools.items() for row in _rows(upstream, pool, arms)]

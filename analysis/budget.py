@@ -162,7 +162,7 @@ def _row(pair: Pair, spending: _Spending, family: _Family) -> Row | None:
     return {
         "arm": pair.arm.name,
         "twin": pair.against.name,
-        "upstream": pair.arm.upstream,
+        "upstream": pair.arm.group,
         "budget": budget.name,
         "spent": spent,
         "twin_spent": twin_spent,
@@ -182,7 +182,7 @@ def _held(arm: Arm, other: Arm, tests: Mapping[str, Part], *, resamples: int, se
     assert both is not None, "budgets were compared over common seeds"
     parts = compared(both, metric="ua").parts
     low, high = paired_interval(parts, resamples=resamples, seed=seed) or (math.nan, math.nan)
-    return {"n_seeds": len(both.gain_KFSC), "difference": parts.difference, "ci_low": low, "ci_high": high}
+    return {"n_seeds": len(parts.by_seed), "difference": parts.difference, "ci_low": low, "ci_high": high}
 
 
 def _is_matched(ratio: float, budget: Budget) -> bool:

@@ -96,6 +96,21 @@ class PredictionsFile:
             raise BadInputError(f"{self._path}: cannot be read ({str(error).splitlines()[0]})") from error
         return [self._text(table.column(name), name) for name in names]
 
+    def numbers(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """All rows of columns of numbers, shape (N, columns). Raises BadInputError for one that is not finite."""
+        for name in names:
+            self._place(name)
+        try:
+            table = pq.ParquetFile(self._file, metadata=self._meta).read(columns=list(names), use_threads=False)
+            values = [table.column(name).cast(pa.float64()).to_numpy() for name in names]
+        except (pa.ArrowException, OSError) as error:
+            raise BadInputError(f"{self._path}: cannot be read ({str(error).splitlines()[0]})") from error
+        for name, value_N in zip(names, values, strict=True):
+            if not np.isfinite(value_N).all():
+                wrong = int((~np.isfinite(value_N)).sum())
+                raise BadInputError(f"{self._where}: column {name!r} is empty or not finite in {wrong} rows")
+        return np.stack(values, axis=1)
+
     def _bytes(self, start: int, size: int) -> bytes:
         try:
             found: bytes = self._file.read_at(size, start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Compared", "Matched", "compared", "matched"]
+__all__ = ["Compared", "Matched", "MatchedDimensions", "compared", "matched", "matched_parts", "parts_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.concordance import ccc_contributions
 from analysis.corrected_t import corrected_t_p, part_ratio
+from analysis.dimension_parts import DimensionPart
 from analysis.effects import effect_size
 from analysis.intervals import METHOD, Spread, interval, spread
-from analysis.load import Arm, Part
+from analysis.load import AnyPart, Arm, Part
 from analysis.paired import Contributions, Metric, contributions
 from analysis.power import components, seeds_for_power
 from analysis.sign_flips import sign_flip_floor, sign_flip_p, studentised_floor
@@ -32,6 +34,22 @@ class Matched:
     total_FSC: NDArray[np.int64]
     test_to_train: float
     """Utterances tested over utterances trained on; NaN where it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedDimensions:
+    """Two arms that answer with dimensions, on the same test utterances, under the seeds that both have."""
+
+    folds: tuple[str, ...]
+    speakers: tuple[str, ...]
+    gain_KFD: NDArray[np.float64]
+    """CCC of the arm minus that of the other, by seed, fold and dimension."""
+    pull_KFSD: NDArray[np.float64]
+    """The same of what each speaker pulls at it (`DimensionPart.pull_FSD`)."""
+    n_FS: NDArray[np.int64]
+    """Utterances."""
+    test_to_train: float
+    """As in `Matched`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +96,11 @@ class Compared:
         }
 
 
-def matched(arm: Arm, against: Arm, tests: Mapping[str, Part]) -> Matched | None:
+def matched(arm: Arm, against: Arm, tests: Mapping[str, AnyPart]) -> Matched | MatchedDimensions | None:
     """Both arms' test parts under their common seeds; None without one.
 
-    Raises BadInputError when they were not tested on the same utterances and folds.
+    Raises BadInputError when they were not tested on the same utterances and folds, as are an arm that answers with
+    classes and one that answers with dimensions.
     """
     others = {record.seed: record for record in against.records}
     records = [(record, others[record.seed]) for record in arm.records if record.seed in others]
@@ -92,19 +111,45 @@ def matched(arm: Arm, against: Arm, tests: Mapping[str, Part]) -> Matched | None
         raise BadInputError(
             f"arm {arm.name!r} and arm {against.name!r}: their trials were not tested on the same utterances and folds"
         )
-    first, metrics = found[0][0], records[0][0].metrics
-    return Matched(
-        folds=first.folds,
-        speakers=first.speakers,
-        gain_KFSC=_gains(found),
-        total_FSC=first.counts.sum(axis=3),
-        test_to_train=part_ratio(metrics.folds) if metrics else float("nan"),
+    metrics = records[0][0].metrics
+    return matched_parts(found, test_to_train=part_ratio(metrics.folds) if metrics else float("nan"))
+
+
+def matched_parts(found: Sequence[tuple[AnyPart, AnyPart]], *, test_to_train: float) -> Matched | MatchedDimensions:
+    """Parts of an arm and of the other, seed by seed, that are of the same utterances (`identity`)."""
+    classes = [(own, other) for own, other in found if isinstance(own, Part) and isinstance(other, Part)]
+    if classes:
+        first = classes[0][0]
+        return Matched(
+            folds=first.folds,
+            speakers=first.speakers,
+            gain_KFSC=_gains(classes),
+            total_FSC=first.counts.sum(axis=3),
+            test_to_train=test_to_train,
+        )
+    dimensions = [
+        (own, other) for own, other in found if isinstance(own, DimensionPart) and isinstance(other, DimensionPart)
+    ]
+    return MatchedDimensions(
+        folds=dimensions[0][0].folds,
+        speakers=dimensions[0][0].speakers,
+        gain_KFD=np.stack([own.ccc_FD - other.ccc_FD for own, other in dimensions]),
+        pull_KFSD=np.stack([own.pull_FSD - other.pull_FSD for own, other in dimensions]),
+        n_FS=dimensions[0][0].n_FS,
+        test_to_train=test_to_train,
     )
 
 
-def compared(both: Matched, *, metric: Metric) -> Compared:
+def parts_of(both: Matched | MatchedDimensions, *, metric: Metric) -> Contributions:
+    """The difference under one metric, taken apart."""
+    if isinstance(both, Matched):
+        return contributions(both.gain_KFSC, both.total_FSC, metric=metric)
+    return ccc_contributions(both.gain_KFD, both.pull_KFSD, both.n_FS, metric=metric)
+
+
+def compared(both: Matched | MatchedDimensions, *, metric: Metric) -> Compared:
     """The pair under one metric."""
-    parts = contributions(both.gain_KFSC, both.total_FSC, metric=metric)
+    parts = parts_of(both, metric=metric)
     return Compared(speakers=both.speakers, parts=parts, spread=spread(parts), test_to_train=both.test_to_train)
 
 

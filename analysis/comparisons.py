@@ -14,16 +14,21 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from analysis.answers import Answers
 from analysis.compared import Compared, compared, matched
 from analysis.families import family, holm
 from analysis.intervals import interval, speaker_weights, stacked, studentised_quantiles
-from analysis.load import Arm, Part, Sweep
+from analysis.load import AnyPart, Arm, Sweep
 from analysis.paired import Metric
 from analysis.selection import shrunk
 from analysis.tables import Row
 
 RESAMPLES = 10_000
-METRICS: tuple[Metric, ...] = ("ua", "wa")
+METRICS: Mapping[Answers, tuple[Metric, ...]] = {
+    "classes": ("ua", "wa"),
+    "dimensions": ("ccc_mean", "ccc_activation", "ccc_valence", "ccc_dominance"),
+}
+"""The primary one first."""
 AT_ONCE = 64
 """Comparisons resampled at a time, which bounds the memory."""
 
@@ -55,7 +60,10 @@ class Pair:
 
 
 def planned_pairs(sweep: Sweep) -> list[Pair]:
-    """Every comparison the plan asks for, kind by kind, in the order of the plan."""
+    """Every comparison the plan asks for, kind by kind, in the order of the plan.
+
+    A contrast between an arm that answers with classes and one that answers with dimensions is none.
+    """
     arms = sweep.arms
     pairs = [
         Pair(
@@ -70,14 +78,15 @@ def planned_pairs(sweep: Sweep) -> list[Pair]:
     pairs += [
         Pair(kind=contrast.kind, name=contrast.name, arm=arms[contrast.arm_key], against=arms[contrast.against_key])
         for contrast in sweep.plan.contrasts
+        if arms[contrast.arm_key].answers == arms[contrast.against_key].answers
     ]
     return sorted(pairs, key=lambda pair: KINDS.index(pair.kind))
 
 
 def comparisons_table(
-    sweep: Sweep, tests: Mapping[str, Part], *, resamples: int = RESAMPLES, seed: int = 0
+    sweep: Sweep, tests: Mapping[str, AnyPart], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """One row per planned pair and metric (UA, WA), paired over the seed × fold cells that both have.
+    """One row per planned pair and metric (METRICS), paired over the seed × fold cells that both have.
 
     - arm, twin (whatever the arm is compared with), metric, kind (`Kind`), name, arm_key, twin_key
     - n_pairs (cells), n_folds, n_seeds, n_seeds_expected, n_speakers
@@ -97,7 +106,7 @@ def comparisons_table(
     rows: list[Row] = []
     for pair in planned_pairs(sweep):
         both = matched(pair.arm, pair.against, tests)
-        for metric in METRICS:
+        for metric in METRICS[pair.arm.answers]:
             found.append(compared(both, metric=metric) if both else None)
             rows.append(_named(pair, metric))
     quantiles = _quantiles(found, resamples=resamples, seed=seed)

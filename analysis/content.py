@@ -15,18 +15,19 @@ from analysis.changes import change_rows, changes_sentences
 from analysis.comparisons import RESAMPLES, comparisons_table
 from analysis.confusion import draw_confusions
 from analysis.corpora import Role, sweep_corpora
+from analysis.counts import counts_table
 from analysis.examples import draw_examples
 from analysis.figures import Drawing
 from analysis.forest import draw_changes, draw_differences
 from analysis.further import Further, look_further
 from analysis.heatmap import draw_heatmaps
 from analysis.learning import CURVES, draw_learning
-from analysis.load import Arm, Outcome, Part, Sweep
+from analysis.load import AnyPart, Arm, Outcome, Part, Sweep
 from analysis.logged import Logged
 from analysis.masks import policy_table
 from analysis.openings import Opening
 from analysis.picked import picked_arms
-from analysis.pretraining import draw_losses, measured_sentence
+from analysis.pretraining import draw_losses, measured_sentence, one_per_upstream
 from analysis.published import PublishedRow, read_published
 from analysis.ratios import draw_ratios
 from analysis.reliability import draw_reliability
@@ -56,9 +57,10 @@ class Report:
     results: pd.DataFrame
     comparisons: pd.DataFrame
     chosen: dict[str, str]
-    """Upstream → key of its arm with the best validation UA."""
+    """Upstream (in a sweep of several systems `system upstream`) → key of its arm with the best validation UA, or mean
+    CCC."""
     key_results: tuple[str, ...]
-    """One paragraph per upstream."""
+    """One paragraph for each of them."""
     picked: tuple[PickedArm, ...]
     """The chosen arms: what their differences are worth after having been picked."""
     tally: str
@@ -69,10 +71,13 @@ class Report:
     specificity: tuple[tuple[str, ...], ...]
     """What the controls of each chosen arm say, sentence by sentence."""
     changes: tuple[dict[str, Any], ...]
-    """Arms against twins and the contrasts that the definition names, in UA; empty without such contrasts."""
+    """Arms against twins and the contrasts that the definition names, in UA or mean CCC; empty without such
+    contrasts."""
     changes_said: tuple[str, ...]
     policies: pd.DataFrame
     """Nominal against realised ratio by policy."""
+    counts: pd.DataFrame
+    """What systems set aside or fell back on (`counts.counts_table`)."""
     measured: str
     """What the validation losses were measured on; empty when there are none."""
     banners: tuple[Banner, ...]
@@ -150,6 +155,7 @@ class Report:
             "results": [row | {"trials": trials[row["arm_key"]]} for row in as_rows(self.results)],
             "comparisons": as_rows(self.comparisons),
             "policies": as_rows(self.policies),
+            **({"counts": as_rows(self.counts)} if len(self.counts) else {}),
             "figures": {drawing.name: as_rows(drawing.data) for drawing in self.drawings},
             "published": [asdict(row) for row in self.published],
             **self.further.as_json(),
@@ -169,16 +175,23 @@ class Report:
 
 
 def gather(
-    sweep: Sweep, tests: Mapping[str, Part], *, opening: Opening | None, logged: Logged | None = None,
+    sweep: Sweep, tests: Mapping[str, AnyPart], *, opening: Opening | None, logged: Logged | None = None,
     resamples: int = RESAMPLES, seed: int = 0,
 ) -> Report:  # fmt: skip
-    """Compute every table, sentence and figure. The same records, resamples and seed give the same content."""
+    """Compute every table, sentence and figure. The same records, resamples and seed give the same content.
+
+    What is about classes (other metrics, importance, confusions) leaves arms that answer with dimensions out.
+    """
     results = results_table(sweep, tests)
     comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
     chosen = choose_arms(results, comparisons)
     controls = findings(results, comparisons)
     changes = change_rows(results, comparisons, sweep.arms)
-    further = look_further(sweep, tests, comparisons, chosen, resamples=resamples, seed=seed)
+    classes = sweep.of("classes")
+    counted = {key: part for key, part in tests.items() if isinstance(part, Part)}
+    of_classes = {group: key for group, key in chosen.items() if key in classes.arms}
+    further = look_further(classes, counted, comparisons, of_classes, resamples=resamples, seed=seed)
+    drawn = _drawings(classes, counted, of_classes, logged or Logged())
     of_chosen = [[one for one in controls if one.arm["arm_key"] == key] for key in chosen.values()]
     return Report(
         sweep=sweep,
@@ -196,12 +209,13 @@ def gather(
         changes=tuple(changes),
         changes_said=tuple(changes_sentences(changes)),
         policies=policy_table(results),
+        counts=counts_table(sweep),
         measured=measured_sentence([record for arm in sweep.arms.values() for record in arm.records]),
         banners=tuple(banners(sweep, results)),
         protocols=_protocols(sweep),
         published=read_published(sweep.records[0].corpus.name) if sweep.records else (),
         further=further,
-        drawings=(*_drawings(sweep, tests, results, comparisons, chosen, logged or Logged()), *further.drawings),
+        drawings=(*_of_tables(sweep, comparisons), *drawn, *_of_masks(sweep, results), *further.drawings),
     )
 
 
@@ -214,19 +228,27 @@ def _protocols(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     return {text: tuple(names) for text, names in found.items()}
 
 
-def _drawings(
-    sweep: Sweep, tests: Mapping[str, Part], results: pd.DataFrame, comparisons: pd.DataFrame,
-    chosen: Mapping[str, str], logged: Logged,
-) -> tuple[Drawing, ...]:  # fmt: skip
+def _of_tables(sweep: Sweep, comparisons: pd.DataFrame) -> list[Drawing]:
     drawn = [*draw_differences(comparisons, sweep.arms), *draw_heatmaps(comparisons, sweep.arms)]
-    drawn += draw_changes(comparisons)
+    return [*drawn, *draw_changes(comparisons)]
+
+
+def _of_masks(sweep: Sweep, results: pd.DataFrame) -> list[Drawing]:
+    return [*draw_ratios(results), *draw_losses(one_per_upstream(results, sweep))]
+
+
+def _drawings(
+    sweep: Sweep, tests: Mapping[str, Part], chosen: Mapping[str, str], logged: Logged
+) -> tuple[Drawing, ...]:
+    """Of the chosen arms that answer with classes, and their twins."""
+    drawn: list[Drawing] = []
     pairs = [(sweep.arms[key], sweep.arms[sweep.arms[key].twin_key or ""]) for key in chosen.values()]
     if pairs:
         drawn += [draw_confusions(pairs, tests), draw_speakers(pairs, tests)]
         found = [draw_reliability(pairs, trials_root=sweep.trials_root), _learning(pairs, logged)]
         found.append(draw_examples(pairs, trials_root=sweep.trials_root))
         drawn += [drawing for drawing in found if drawing is not None]
-    return (*drawn, *draw_ratios(results), *draw_losses(results))
+    return tuple(drawn)
 
 
 def _learning(pairs: Sequence[tuple[Arm, Arm]], logged: Logged) -> Drawing | None:

@@ -5,8 +5,9 @@ Letters in names: F folds, S speakers, C classes.
 
 from __future__ import annotations
 
-__all__ = ["METRICS", "ArmDifference", "MatchedBy", "Side", "SweepDiff", "diff_sweeps"]
+__all__ = ["ArmDifference", "MatchedBy", "Side", "SweepDiff", "diff_sweeps"]
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from analysis.compared import matched_parts, parts_of
+from analysis.comparisons import METRICS
 from analysis.intervals import MIN_SPEAKERS, paired_interval
-from analysis.load import Arm, Part, Sweep, load_sweep, read_part
-from analysis.paired import Contributions, Metric, contributions
+from analysis.load import AnyPart, Arm, Sweep, load_sweep, read_any_part
+from analysis.paired import Metric
 from core.errors import BadInputError
 from core.records import Record
 
 RESAMPLES = 10_000
-METRICS: tuple[Metric, ...] = ("ua", "wa")
 
 MatchedBy = Literal["key", "axes", "name"]
 """How two arms were taken for the same. `key`: the same settings, corpora and code. `axes`: the same values on the
@@ -104,7 +106,7 @@ def diff_sweeps(a: Side, b: Side, *, resamples: int = RESAMPLES, seed: int = 0) 
         shared, pairs = _common(match)
         unequal += [own.trial_key for own, other in shared if own.metrics != other.metrics]
         parts = [(_part(first, own), _part(second, other)) for own, other in pairs]
-        for metric in METRICS:
+        for metric in METRICS[match.a.answers]:
             rows.append(_difference(match, metric, shared, pairs, parts, draws=(resamples, seed)))
     taken_a, taken_b = {match.a.key for match in matches}, {match.b.key for match in matches}
     return SweepDiff(
@@ -177,7 +179,7 @@ def _matched(first: Sweep, second: Sweep) -> list[_Match]:
     rules: tuple[tuple[MatchedBy, Callable[[Arm], Hashable]], ...] = (
         ("key", lambda arm: arm.key),
         ("axes", lambda arm: _axes(arm, first, second)),
-        ("name", lambda arm: (arm.name, arm.upstream, arm.control)),
+        ("name", lambda arm: (arm.name, arm.upstream, arm.control, arm.answers)),
     )
     found: dict[str, _Match] = {}
     taken: set[str] = set()
@@ -203,7 +205,7 @@ def _axes(arm: Arm, first: Sweep, second: Sweep) -> Hashable:
     varied = [{key for each in sweep.arms.values() for key in each.axes} for sweep in (first, second)]
     common = sorted(varied[0] & varied[1])
     values = tuple((key, repr(arm.axes[key])) for key in common if key in arm.axes)
-    return (arm.upstream, arm.control, values) if values else None
+    return (arm.upstream, arm.control, arm.answers, values) if values else None
 
 
 def _common(match: _Match) -> tuple[list[tuple[Record, Record]], list[tuple[Record, Record]]]:
@@ -214,13 +216,13 @@ def _common(match: _Match) -> tuple[list[tuple[Record, Record]], list[tuple[Reco
     return shared, [pair for pair in both if pair[0].trial_key != pair[1].trial_key]
 
 
-def _part(sweep: Sweep, record: Record) -> Part:
-    return read_part(sweep.trials_root / record.trial_key, record=record, split="validation")
+def _part(sweep: Sweep, record: Record) -> AnyPart:
+    return read_any_part(sweep.trials_root / record.trial_key, record=record, split="validation")
 
 
 def _difference(
     match: _Match, metric: Metric, shared: list[tuple[Record, Record]], pairs: list[tuple[Record, Record]],
-    parts: list[tuple[Part, Part]], *, draws: tuple[int, int],
+    parts: list[tuple[AnyPart, AnyPart]], *, draws: tuple[int, int],
 ) -> ArmDifference:  # fmt: skip
     compared = pairs or shared
     alike = len({part.identity for pair in parts for part in pair}) <= 1
@@ -232,7 +234,9 @@ def _difference(
     elif not alike:
         note = "not validated on the same utterances and folds"
     else:
-        paired = _contributions(parts, metric)
+        # B − A.
+        held = matched_parts([(other, own) for own, other in parts], test_to_train=math.nan)
+        paired = parts_of(held, metric=metric)
         difference, interval = paired.difference, paired_interval(paired, resamples=draws[0], seed=draws[1])
         few = "too few speakers" if len(parts[0][0].speakers) < MIN_SPEAKERS else "too few speakers differ"
         note = "" if interval else f"{few} for an interval"
@@ -253,14 +257,6 @@ def _difference(
         n_speakers=len(parts[0][0].speakers) if parts else 0,
         note=note,
     )
-
-
-def _contributions(parts: Sequence[tuple[Part, Part]], metric: Metric) -> Contributions:
-    """What each speaker adds to B − A under each seed."""
-    gains = [
-        np.diagonal(other.counts, axis1=2, axis2=3) - np.diagonal(own.counts, axis1=2, axis2=3) for own, other in parts
-    ]
-    return contributions(np.stack(gains).astype(np.float64), parts[0][0].counts.sum(axis=3), metric=metric)
 
 
 def _mean(records: Sequence[Record], metric: Metric) -> float | None:

@@ -1,4 +1,4 @@
-"""Two sweeps side by side as the terminal shows them: what differs, and the differences in percentage points."""
+"""Two sweeps side by side as the terminal shows them: what differs, and the differences in percentage points (CCC)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.diff import ArmDifference, Side, SweepDiff
-from analysis.wording import DASH, count, interval, percent, points
+from analysis.measures import MEASURES
+from analysis.wording import DASH, count
 
 WIDEST = 44
 """Characters of a value; longer ones are cut."""
@@ -23,7 +24,7 @@ def diff_text(diff: SweepDiff) -> str:
         ),
         _part("definition", _columns([(key, _value(a), _value(b)) for key, (a, b) in diff.definition.items()])),
         _part("environment", _columns(_environment(diff.environment))),
-        _part("results, validation, B − A in points", _results(diff.arms), empty="no arm is in both"),
+        _part(_heading(diff.arms), _results(diff.arms), empty="no arm is in both"),
         *(_only(letter, arms) for letter, arms in (("A", diff.only_a), ("B", diff.only_b)) if arms),
         *_warnings(diff),
     ]
@@ -64,24 +65,34 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def _has_ccc(arms: Sequence[ArmDifference]) -> bool:
+    return any(not MEASURES[row.metric].is_share for row in arms)
+
+
+def _heading(arms: Sequence[ArmDifference]) -> str:
+    return "results, validation, B − A in " + ("percent and points, CCC as it is" if _has_ccc(arms) else "points")
+
+
 def _results(arms: Sequence[ArmDifference]) -> list[str]:
     if not arms:
         return []
-    head = ("arm", "matched by", "metric", "A %", "B %", "B − A", "95 % interval", "seeds", "")
+    sides = ("A", "B") if _has_ccc(arms) else ("A %", "B %")
+    head = ("arm", "matched by", "metric", *sides, "B − A", "95 % interval", "seeds", "")
     return _aligned([head, *map(_row, arms)])
 
 
 def _row(row: ArmDifference) -> tuple[str, ...]:
+    measure = MEASURES[row.metric]
     seeds = f"{row.n_seeds} of {row.n_seeds + row.n_shared}" if row.n_shared else str(row.n_seeds)
     shared = f"{count(row.n_shared, 'seed')} shared, no evidence" if row.n_shared and row.n_seeds else ""
     return (
         row.a if row.a == row.b else f"{row.a} / {row.b}",
         row.matched_by,
-        row.metric.upper(),
-        percent(row.a_mean),
-        percent(row.b_mean),
-        points(row.difference),
-        interval(row.ci_low, row.ci_high),
+        measure.said,
+        measure.score(row.a_mean),
+        measure.score(row.b_mean),
+        measure.difference(row.difference),
+        measure.interval(row.ci_low, row.ci_high),
         seeds,
         "; ".join(filter(None, (row.note, shared))),
     )

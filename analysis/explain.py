@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.wording import count, percent, points
+from analysis.measures import MEASURES, measure_of
+from analysis.wording import count, percent
 from core.errors import BadInputError
 from core.identity import digest
 from core.records import Record, read_record
 
 DIFFERENCE = "difference"
-MEANS = {"ua": "ua_mean", "wa": "wa_mean", "f1": "f1_mean"}
+MEANS = {"ua": "ua_mean", "wa": "wa_mean", "f1": "f1_mean", "ccc": "ccc_mean"}
 """Short names of columns of `results.csv`."""
 PATHS = {
     "results": "predictions.parquet → core.metrics → analysis.tables.results_table",
@@ -114,7 +115,8 @@ def explain_cell(text: str, *, sweeps_root: Path, trials_root: Path, against: st
 
     Args:
         text: ARM is a name in the tables, or the beginning of an arm key; COLUMN one of `results.csv` (`ua` by default,
-            for `ua_mean`), or `difference`, `ua-difference`, `wa-difference`.
+            for `ua_mean`; `ccc` for an arm that answers with dimensions), or `difference`, `ua-difference`,
+            `wa-difference`, `ccc_valence-difference`.
         against: name of the other arm of a comparison; the twin by default.
 
     Raises BadInputError when there is no such report, arm, column or comparison.
@@ -142,17 +144,21 @@ def explain_cell(text: str, *, sweeps_root: Path, trials_root: Path, against: st
 
 
 def _row(text: str, rest: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str]:
-    """The arm's row, and the column (`ua` where none is named)."""
-    for arm, column in ((rest, "ua"), rest.rpartition(":")[::2]):
+    """The arm's row, and the column (`ua`, or `ccc`, where none is named)."""
+    for arm, column in ((rest, ""), rest.rpartition(":")[::2]):
         named = [row for row in rows if row["arm"] == arm]
         keyed = [row for row in rows if arm and str(row["arm_key"]).startswith(arm)]
         found = named or keyed
         if len(found) == 1:
-            return found[0], column
+            return found[0], column or _primary(found[0])
         if found:
             raise BadInputError(f"cell {text!r}: {len(found)} arm keys begin with {arm!r}; give more of it")
     arms = ", ".join(str(row["arm"]) for row in rows)
     raise BadInputError(f"cell {text!r}: SWEEP:ARM or SWEEP:ARM:COLUMN, with ARM one of {arms}")
+
+
+def _primary(row: Mapping[str, Any]) -> str:
+    return "ccc" if row.get("ccc_mean") is not None else "ua"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +169,16 @@ class _Cell:
     page: str
 
     def mean(self, row: Mapping[str, Any], column: str) -> Explanation:
-        name = MEANS.get(column, column)
+        name = MEANS.get(column, column if column in row else f"{column}_mean")
         if name not in row or name == "trials":
-            columns = ", ".join([*MEANS, *(key for key in row if key != "trials")])
+            columns = ", ".join(
+                [*(short for short, long in MEANS.items() if long in row), *(key for key in row if key != "trials")]
+            )
             raise BadInputError(f"column {column!r}: none of {columns}; or `{DIFFERENCE}`")
-        value, spread = row[name], row.get(name.replace("_mean", "_sd")) if name.endswith("_mean") else None
-        shown = _shown(name, value) + (f" ± {percent(spread)}" if spread is not None and value is not None else "")
+        value, spread = row[name], row.get(f"{name.removesuffix('_mean')}_sd") if name.endswith("_mean") else None
+        shown = _shown(name, value) + (
+            f" ± {_spread(name, spread)}" if spread is not None and value is not None else ""
+        )
         return Explanation(
             sweep=self.sweep, arm=row["arm"], against=None, column=name, value=shown, used=row["n_trials"],
             expected=row["n_expected"], path=PATHS["results"], sources=self._sources("arm", row), page=self.page,
@@ -177,7 +187,8 @@ class _Cell:
     def difference(
         self, row: Mapping[str, Any], column: str, comparisons: Sequence[Mapping[str, Any]], against: str | None
     ) -> Explanation:
-        metric = column.removesuffix(DIFFERENCE).rstrip("-") or "ua"
+        metric = column.removesuffix(DIFFERENCE).rstrip("-") or _primary(row)
+        metric = "ccc_mean" if metric == "ccc" else metric
         own = [each for each in comparisons if each["arm_key"] == row["arm_key"] and each["metric"] == metric]
         wanted = [each for each in own if (each["twin"] == against if against else each["kind"] == "twin")]
         if not wanted:
@@ -223,15 +234,22 @@ def _corpora(record: Record) -> tuple[str, ...]:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "–"
+    if "ccc" in name and isinstance(value, float):
+        return MEASURES["ccc_mean"].score(value)
     if name.endswith(("_mean", "_sd", "_ua", "_wa")) and isinstance(value, float):
         return f"{percent(value)} %"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _spread(name: str, value: float) -> str:
+    return MEASURES["ccc_mean"].score(value) if "ccc" in name else percent(value)
+
+
 def _difference(found: Mapping[str, Any]) -> str:
     if found["difference"] is None:
         return "–"
-    text = f"{points(found['difference'])} points"
+    measure = measure_of(found)
+    text = f"{measure.difference(found['difference'])}{measure.unit}"
     if found["ci_low"] is not None:
-        text += f" [{points(found['ci_low'])}, {points(found['ci_high'])}]"
+        text += f" {measure.interval(found['ci_low'], found['ci_high'])}"
     return f"{text}, {count(found['n_pairs'], 'pair')}"

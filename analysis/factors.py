@@ -139,7 +139,9 @@ def crossed_differences(pairs: Sequence[Pair], cells: pd.DataFrame, *, split: Sp
     `cells`: `sweep.cells()`. Where seeds are missing in some arms, the seeds go or the arms, whichever leaves more
     cells (ours).
     """
-    own = cells[cells["split"] == split]
+    held = {arm.key for pair in pairs for arm in (pair.arm, pair.against)}
+    # Systems may be tested in other folds.
+    own = cells[(cells["split"] == split) & cells["arm_key"].isin(held)]
     table = own.pivot_table(index=["arm_key", "seed"], columns="fold", values="ua", sort=False)
     known = set(table.index[table.notna().all(axis=1)])
     there = {

@@ -42,7 +42,7 @@ def draw_heatmaps(comparisons: pd.DataFrame, arms: Mapping[str, Arm]) -> list[Dr
     axes and policies without a temperature are in no cell.
     """
     compared = comparisons.loc[comparisons["kind"] == "twin", "arm_key"]
-    upstreams = list(dict.fromkeys(arms[key].upstream for key in compared))
+    upstreams = list(dict.fromkeys(arms[key].group for key in compared))
     found = {upstream: _cells(comparisons, arms, upstream) for upstream in upstreams}
     return [
         _draw(cells, upstream if len(upstreams) > 1 else None)
@@ -71,7 +71,7 @@ def _draw(cells: pd.DataFrame, upstream: str | None) -> Drawing:
         for axes in grid[:, 0]:
             axes.set_ylabel("mask ratio")
     return Drawing(
-        name=f"heatmap-{upstream}" if upstream else "heatmap",
+        name=f"heatmap-{upstream.replace(' ', '-')}" if upstream else "heatmap",
         title="UA difference to the twin over mask ratio and intensity temperature"
         + (f", {upstream}" if upstream else ""),
         caption="Percentage points, signed: orange and minus below the twin, purple and plus above. A dot marks cells "
@@ -88,7 +88,7 @@ def _cells(comparisons: pd.DataFrame, arms: Mapping[str, Arm], upstream: str) ->
     own = comparisons[(comparisons["metric"] == "ua") & (comparisons["kind"] == "twin")]
     for row in own.to_dict("records"):
         axes = arms[row["arm_key"]].axes
-        if arms[row["arm_key"]].upstream != upstream or axes.get(RATIO) is None or axes.get(TEMPERATURE) is None:
+        if arms[row["arm_key"]].group != upstream or axes.get(RATIO) is None or axes.get(TEMPERATURE) is None:
             continue
         others = {key: value for key, value in axes.items() if key not in SHOWN}
         span = [f"span {axes[SPAN]}"] if SPAN in axes else []

@@ -61,8 +61,8 @@ def importances(sweep: Sweep) -> tuple[list[Importance], list[str]]:
     """
     cells = sweep.cells()
     found, refused = [], []
-    for upstream in sweep.upstreams:
-        pairs = [pair for pair in planned_pairs(sweep) if pair.kind == "twin" and pair.arm.upstream == upstream]
+    for upstream in sweep.groups:
+        pairs = [pair for pair in planned_pairs(sweep) if pair.kind == "twin" and pair.arm.group == upstream]
         for split in reversed(get_args(Split)):
             one = _importance(pairs, cells, upstream=upstream, split=split) if pairs else "no arm has a twin"
             if isinstance(one, Importance):

@@ -6,7 +6,10 @@ score, no mask and no cost: it is a row and something to compare with, and is ne
 
 from __future__ import annotations
 
-__all__ = ["EVERY_ARM", "NAME", "ImportedSystem", "import_key", "imported_folder", "imported_sentence", "read_imports"]
+__all__ = [
+    "EVERY_ARM", "NAME", "UPSTREAM", "ImportedSystem", "import_key", "imported_folder", "imported_sentence",
+    "read_imports",
+]  # fmt: skip
 
 from pathlib import Path
 from typing import Literal

@@ -40,7 +40,7 @@ def learning_table(pairs: Sequence[tuple[Arm, Arm]], logged: pd.DataFrame | None
     for arm in dict.fromkeys(arm.key for pair in pairs for arm in pair):
         found = next(each for pair in pairs for each in pair if each.key == arm)
         for record in found.records:
-            start = {"upstream": found.upstream, "arm": found.name, "seed": record.seed, "trial_key": record.trial_key}
+            start = {"upstream": found.group, "arm": found.name, "seed": record.seed, "trial_key": record.trial_key}
             rows += [start | {"curve": LOOK, "step": look.step, "value": look.mean} for look in record.interim]
             if logged is None:
                 continue

@@ -5,8 +5,9 @@ Letters in names: F folds, S speakers, C classes.
 
 from __future__ import annotations
 
-__all__ = ["Arm", "Outcome", "Part", "Sweep", "load_sweep", "open_test", "read_part"]
+__all__ = ["AnyPart", "Arm", "Outcome", "Part", "Sweep", "load_sweep", "open_test", "read_any_part", "read_part"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Literal
 
 import pandas as pd
 
+from analysis.answers import Answers, answers_of
+from analysis.dimension_parts import DimensionPart, read_dimension_part
 from analysis.imported import EVERY_ARM, ImportedSystem, imported_folder, read_imports
 from analysis.parts import Part, read_part, read_parts
 from analysis.plan import Contrast, Control, Plan, PlannedTrial, read_plan
@@ -21,6 +24,8 @@ from core.errors import BadInputError
 from core.records import Record, Split, read_record
 
 Status = Literal["complete", "pruned", "failed", "missing"]
+AnyPart = Part | DimensionPart
+EMS = "ems"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,17 @@ class Arm:
     outcomes: tuple[Outcome, ...]
     external: ImportedSystem | None = None
     """Of another's system: where it came from. It was not planned, and has test predictions only."""
+    system: str = EMS
+    """By its records; where it has none, as its definition or its twin says."""
+    answers: Answers = "classes"
+    """By its records; where it has none, like others of its system."""
+    beside_others: bool = False
+    """Whether the sweep has arms of other systems too."""
+
+    @property
+    def group(self) -> str:
+        """Its upstream, beside other systems with its own before it: validation chooses one arm of each group."""
+        return f"{self.system} {self.upstream}" if self.beside_others else self.upstream
 
     @cached_property
     def complete(self) -> tuple[Outcome, ...]:
@@ -101,6 +117,31 @@ class Sweep:
     def upstreams(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(arm.upstream for arm in self.planned))
 
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Of the planned arms."""
+        return tuple(dict.fromkeys(arm.system for arm in self.planned))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Of the planned arms: upstreams, in a sweep of several systems each with its system."""
+        return tuple(dict.fromkeys(arm.group for arm in self.planned))
+
+    @property
+    def answers(self) -> tuple[Answers, ...]:
+        """What its arms answer with: classes before dimensions."""
+        there = {arm.answers for arm in self.arms.values()}
+        kinds: tuple[Answers, ...] = ("classes", "dimensions")
+        return tuple(kind for kind in kinds if kind in there)
+
+    def of(self, answers: Answers) -> Sweep:
+        """Only the arms that answer so, with the contrasts between them."""
+        if self.answers == (answers,):
+            return self
+        arms = {key: arm for key, arm in self.arms.items() if arm.answers == answers}
+        contrasts = [one for one in self.plan.contrasts if {one.arm_key, one.against_key} <= arms.keys()]
+        return replace(self, arms=arms, plan=self.plan.model_copy(update={"contrasts": tuple(contrasts)}))
+
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
         """Of the planned trials."""
@@ -121,7 +162,7 @@ class Sweep:
     def cells(self) -> pd.DataFrame:
         """One row per complete trial, split and fold: trial_key, arm_key, arm, seed, fold, split, n, ua, wa, macro_f1.
 
-        Metrics are shares in [0, 1], as recorded.
+        Metrics are shares in [0, 1], as recorded; arms that answer with dimensions have no rows.
         """
         rows = [
             (
@@ -131,6 +172,7 @@ class Sweep:
             for arm in self.arms.values()
             for record in arm.records
             for entry in (record.metrics.folds if record.metrics else ())
+            if entry.ua is not None
         ]
         names = ["trial_key", "arm_key", "arm", "seed", "fold", "split", "n", "ua", "wa", "macro_f1"]
         return pd.DataFrame(rows, columns=names)
@@ -149,7 +191,7 @@ def load_sweep(*, plan_path: Path, trials_root: Path) -> Sweep:
         record = read_record(trials_root / planned.trial_key)
         _check_identity(planned, record)
         grouped.setdefault(planned.arm_key, []).append(Outcome(planned=planned, record=record))
-    arms = {key: _arm(outcomes) for key, outcomes in grouped.items()}
+    arms = _told_apart({key: _arm(outcomes) for key, outcomes in grouped.items()}, plan)
     imported = {key: _imported(system) for key, system in read_imports(plan_path).items()}
     sweep = Sweep(
         plan=_with_imported(plan, arms, imported),
@@ -162,8 +204,8 @@ def load_sweep(*, plan_path: Path, trials_root: Path) -> Sweep:
     return sweep
 
 
-def open_test(sweep: Sweep) -> dict[str, Part]:
-    """Trial key → counted test predictions, for every complete trial and every run of an imported system.
+def open_test(sweep: Sweep) -> dict[str, AnyPart]:
+    """Trial key → test predictions (of classes counted), for every complete trial and every run of an imported system.
 
     Record the opening before calling this. Raises BadInputError when a trial left none, or when they do not give the
     metrics in its record.
@@ -171,9 +213,52 @@ def open_test(sweep: Sweep) -> dict[str, Part]:
     return _read(sweep, [record for arm in sweep.arms.values() for record in arm.records], "test")
 
 
-def _read(sweep: Sweep, records: list[Record], split: Split) -> dict[str, Part]:
-    parts = read_parts([sweep.folder(record) for record in records], records=records, split=split)
-    return {record.trial_key: part for record, part in zip(records, parts, strict=True)}
+def read_any_part(folder: Path, *, record: Record, split: Split) -> AnyPart:
+    """`read_part`, or `read_dimension_part` where the record is of dimensions. Raises BadInputError as they do."""
+    read = read_dimension_part if answers_of(record) == "dimensions" else read_part
+    return read(folder, record=record, split=split)
+
+
+def _read(sweep: Sweep, records: list[Record], split: Split) -> dict[str, AnyPart]:
+    of_classes = [record for record in records if answers_of(record) != "dimensions"]
+    parts = read_parts([sweep.folder(record) for record in of_classes], records=of_classes, split=split)
+    found: dict[str, AnyPart] = {record.trial_key: part for record, part in zip(of_classes, parts, strict=True)}
+    for record in records:
+        if record.trial_key not in found:
+            found[record.trial_key] = read_dimension_part(sweep.folder(record), record=record, split=split)
+    return found
+
+
+def _told_apart(arms: Mapping[str, Arm], plan: Plan) -> dict[str, Arm]:
+    """The same arms, each with its system, what it answers with, and its group."""
+    system_of = {key: _system(arm, arms, plan) for key, arm in arms.items()}
+    answers_by_system: dict[str, Answers] = {}
+    for key, arm in arms.items():
+        for record in arm.records:
+            answers_by_system[system_of[key]] = answers_of(record) or "classes"
+    several = len(set(system_of.values())) > 1
+    return {
+        key: replace(
+            arm,
+            system=system_of[key],
+            answers=answers_by_system.get(system_of[key], "classes"),
+            beside_others=several,
+        )
+        for key, arm in arms.items()
+    }
+
+
+def _system(arm: Arm, arms: Mapping[str, Arm], plan: Plan) -> str:
+    recorded = next((outcome.record.system for outcome in arm.outcomes if outcome.record is not None), None)
+    if recorded is not None:
+        return recorded
+    settings = plan.definition.get("settings")
+    named = arm.axes.get("system") or (settings.get("system") if isinstance(settings, Mapping) else None)
+    if named is not None:
+        return str(named)
+    relatives = [other for other in arms.values() if other.key == arm.twin_key or other.twin_key == arm.key]
+    records = [outcome.record for other in relatives for outcome in other.outcomes if outcome.record is not None]
+    return records[0].system if records else EMS
 
 
 def _arm(outcomes: list[Outcome]) -> Arm:
@@ -204,7 +289,8 @@ def _imported(system: ImportedSystem) -> Arm:
         for record in records
     ]
     outcomes = [Outcome(planned=trial, record=record) for trial, record in zip(planned, records, strict=True)]
-    return replace(_arm(outcomes), external=system)
+    record = records[0]
+    return replace(_arm(outcomes), external=system, system=record.system)
 
 
 def _with_imported(plan: Plan, arms: dict[str, Arm], imported: dict[str, Arm]) -> Plan:
@@ -215,7 +301,7 @@ def _with_imported(plan: Plan, arms: dict[str, Arm], imported: dict[str, Arm]) -
         asked = system.external.against if system.external else ()
         for arm in (arms | imported).values():
             every = EVERY_ARM in asked and arm.external is None and arm.control == "none" and arm.key not in twins
-            if arm.key in asked or every:
+            if arm.answers == "classes" and (arm.key in asked or every):
                 name = f"{arm.name} against {system.name}"
                 contrasts.append(Contrast(kind="contrast", name=name, arm_key=arm.key, against_key=key))
     return plan.model_copy(update={"contrasts": (*plan.contrasts, *contrasts)})

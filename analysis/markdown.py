@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["markdown_text", "tables_text"]
+__all__ = ["markdown_text", "tables_text", "with_masks"]
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.cells import difference_cells, pairs_cell, score_cells, summary_cell, trials_cell
+from analysis.cells import ccc_cells, difference_cells, pairs_cell, score_cells, summary_cell, trials_cell
 from analysis.content import Report
-from analysis.pretraining import QUARTERS, loss_table
+from analysis.counts import counted_rows
+from analysis.load import EMS
+from analysis.measures import MEASURES, measure_of
+from analysis.pretraining import QUARTERS, loss_table, one_per_upstream
 from analysis.published import PROTOCOL_NOTE
-from analysis.tables import as_rows
-from analysis.wording import DASH, count, loss, percent
+from analysis.tables import RELEASED_NOTE, as_rows
+from analysis.wording import DASH, count, joined, loss, percent
 
 Table = list[list[str]]
+UNITS = {"ua": "UA difference (points)", "ccc_mean": "mean CCC difference"}
+"""Of the changes, where all are in one metric."""
 
 
 def markdown_text(report: Report) -> str:
@@ -27,12 +32,16 @@ def tables_text(report: Report) -> str:
     """Notes and tables as Markdown, percent with one decimal; also what the terminal shows."""
     parts = [f"# Sweep {report.name}", *(f"> **{banner.text}**" for banner in report.banners), *report.key_results]
     parts += [report.tally, *report.floor, "## Results", _markdown(_results(report))]
+    parts += [f"Reference: {RELEASED_NOTE}."] if "validation_test_ua" in report.results else []
+    shares = report.comparisons["metric"].isin([name for name, measure in MEASURES.items() if measure.is_share])
     tables = {
-        "Differences to the twin": ([], _differences(report.comparisons)),
+        "Differences to the twin": ([], _differences(report.comparisons[shares], "difference (points)")),
+        "Differences to the twin in CCC": ([], _differences(report.comparisons[~shares], "difference")),
         "Is it the emotion?": ([" ".join(said) for said in report.specificity], _controls(report)),
         "What each change does": (report.changes_said, _changes(report)),
         "Nominal against realised": ([], _policies(report)),
         "Pre-training": ([report.measured], _losses(report)),
+        "Set aside or fallen back on": ([], _counts(report)),
     }
     for title, (said, table) in tables.items():
         if len(table) > 1:
@@ -41,20 +50,38 @@ def tables_text(report: Report) -> str:
 
 
 def _results(report: Report) -> Table:
-    return [
-        ["arm", "twin", "trials", "UA %", "WA %", "F1 %", "realised ratio %"],
-        *(
-            [row["arm"], row["twin"] or "", trials_cell(row), *score_cells(row), percent(row["realised_ratio"])]
-            for row in as_rows(report.results)
-        ),
-    ]
+    """Columns of what no arm of the sweep can have are left out; those of EMS are always there."""
+    answers, several = report.sweep.answers, len(report.sweep.systems) > 1
+    has = {
+        "classes": "classes" in answers, "dimensions": "dimensions" in answers,
+        "masks": with_masks(report),
+        "released": "validation_test_ua" in report.results,
+    }  # fmt: skip
+    head = [*(["system"] if several else []), "arm", "twin", "trials"]
+    head += ["UA %", "WA %", "F1 %"] if has["classes"] else []
+    head += ["CCC, mean", "CCC, activation", "CCC, valence", "CCC, dominance"] if has["dimensions"] else []
+    head += ["realised ratio %"] if has["masks"] else []
+    head += ["reference: (validation + test) / 2, UA %"] if has["released"] else []
+    rows = []
+    for row in as_rows(report.results):
+        cells = [*([row["system"]] if several else []), row["arm"], row["twin"] or "", trials_cell(row)]
+        cells += score_cells(row) if has["classes"] else []
+        cells += ccc_cells(row) if has["dimensions"] else []
+        cells += [percent(row["realised_ratio"])] if has["masks"] else []
+        rows.append(cells + ([percent(row["validation_test_ua"])] if has["released"] else []))
+    return [head, *rows]
 
 
-def _differences(comparisons: pd.DataFrame) -> Table:
+def with_masks(report: Report) -> bool:
+    """Whether columns about masks have anything to say."""
+    return EMS in report.sweep.systems or bool(report.results["realised_ratio"].notna().any())
+
+
+def _differences(comparisons: pd.DataFrame, unit: str) -> Table:
     return [
-        ["arm", "twin", "metric", "pairs", "difference (points)", "95 % interval", "p", "p (max-T)"],
+        ["arm", "twin", "metric", "pairs", unit, "95 % interval", "p", "p (max-T)"],
         *(
-            [row["arm"], row["twin"], row["metric"].upper(), pairs_cell(row), *difference_cells(row)]
+            [row["arm"], row["twin"], measure_of(row).said, pairs_cell(row), *difference_cells(row)]
             for row in as_rows(comparisons[comparisons["kind"] == "twin"])
         ),
     ]
@@ -76,13 +103,16 @@ def _controls(report: Report) -> Table:
 
 
 def _changes(report: Report) -> Table:
-    head = ["change", "arm", "against", "realised ratio %", "against %", "UA difference (points)", "95 % interval"]
+    metrics = {row["metric"] for row in report.changes} or {"ua"}
+    unit = UNITS[min(metrics)] if len(metrics) == 1 else "difference (points of UA, or mean CCC)"
+    shares = ("realised_ratio", "against_realised_ratio") if with_masks(report) else ()
+    head = ["change", "arm", "against", *(["realised ratio %", "against %"] if shares else []), unit, "95 % interval"]
     return [
         ["upstream", *head, "p", "p (max-T)"],
         *(
             [
                 *(row["upstream"], row["name"], row["arm"], row["twin"]),
-                *map(percent, (row["realised_ratio"], row["against_realised_ratio"])),
+                *(percent(row[name]) for name in shares),
                 *difference_cells(row),
             ]
             for row in report.changes
@@ -111,9 +141,14 @@ def _losses(report: Report) -> Table:
         ["arm", "training loss", "validation loss", "Q1, least intense", "Q2", "Q3", "Q4, most intense"],
         *(
             [row["arm"], *(loss(row[name]) for name in ("pretrain_loss", "validation_loss", *QUARTERS))]
-            for row in as_rows(loss_table(report.results))
+            for row in as_rows(loss_table(one_per_upstream(report.results, report.sweep)))
         ),
     ]
+
+
+def _counts(report: Report) -> Table:
+    rows = [[row["what"], row["n"], joined(row["arms"])] for row in counted_rows(report.counts)]
+    return [["what", "in each trial", "arms"], *rows]
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -23,9 +23,11 @@ MIXES = "mixes which frames with how many"
 
 def chosen_frames(upstreams: Sequence[str]) -> str:
     """What the policies of these upstreams choose, for headings."""
-    if set(upstreams) == {"npc"}:
+    # A group of a sweep of several systems has its system before it.
+    named = {upstream.rpartition(" ")[2] for upstream in upstreams}
+    if named == {"npc"}:
         return "in the loss"
-    return "hidden (NPC: in the loss)" if "npc" in upstreams else "hidden"
+    return "hidden (NPC: in the loss)" if "npc" in named else "hidden"
 
 
 def policy_table(results: pd.DataFrame) -> pd.DataFrame:

@@ -14,15 +14,27 @@ from typing import Any
 
 from analysis.content import Report
 from analysis.latex import latex
+from analysis.measures import MEASURES, PRIMARY, measure_of
+from analysis.paired import Metric
 from analysis.picked import seeds_needed
 from analysis.tables import as_rows
-from analysis.wording import p_value, percent, points
+from analysis.wording import p_value, percent
 
 RESULTS = {
     "UA": "ua_mean", "UASd": "ua_sd", "WA": "wa_mean", "WASd": "wa_sd", "F": "f1_mean", "FSd": "f1_sd",
     "ValidationUA": "validation_ua", "Ratio": "realised_ratio",
 }  # fmt: skip
 """Macro → column of `results`, a share printed as percent."""
+CONCORDANCES = {
+    "CCC": "ccc_mean", "CCCSd": "ccc_sd", "CCCActivation": "ccc_activation_mean", "CCCValence": "ccc_valence_mean",
+    "CCCDominance": "ccc_dominance_mean", "ValidationCCC": "validation_ccc",
+}  # fmt: skip
+"""The same of arms that answer with dimensions, printed as they are."""
+PREFIXES: Mapping[Metric, str] = {
+    "ua": "", "wa": "WA", "ccc_mean": "", "ccc_activation": "Activation", "ccc_valence": "Valence",
+    "ccc_dominance": "Dominance",
+}  # fmt: skip
+"""Before the macros of a comparison."""
 DIFFERENCES = {
     "Diff": "difference", "Low": "ci_low", "High": "ci_high", "LowAll": "ci_low_all", "HighAll": "ci_high_all",
     "Shrunk": "shrunk",
@@ -30,7 +42,7 @@ DIFFERENCES = {
 TESTS = {"P": "p", "PCorrected": "p_corrected", "PFloor": "p_floor"}
 COUNTS = {"Pairs": "n_pairs", "Seeds": "n_seeds"}
 PLANS = {"SeedsNeeded": "seeds_for_80"}
-"""Macro → column of the arm's comparison with its twin; `WA` before the name for those in WA."""
+"""Macro → column of the arm's comparison with its twin, in UA or mean CCC; PREFIXES before the name for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +63,31 @@ def numbers_of(report: Report) -> Numbers:
     for row in as_rows(report.comparisons[report.comparisons["kind"].isin(["twin", "control-twin"])]):
         found |= _of_pair(row)
     found |= {("Rank", one.arm): str(one.rank) for one in report.picked}
+    if len({one.metric for one in report.picked}) > 1:
+        found |= {("Candidates", one.arm): str(one.candidates) for one in report.picked}
     names = {row["arm_key"]: row["arm"] for row in as_rows(report.results)}
     several = len(report.chosen) > 1
-    for upstream, key in report.chosen.items():
-        found["Arm", f"chosen {upstream}" if several else "chosen"] = names[key]
+    for group, key in report.chosen.items():
+        found["Arm", f"chosen {group}" if several else "chosen"] = names[key]
     return Numbers(values=found | {("Sweep", name): text for name, text in _of_sweep(report).items()})
 
 
 def _of_arm(row: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     shares = {(macro, row["arm"]): percent(row[column]) for macro, column in RESULTS.items() if row[column] is not None}
+    plain, measure = {macro: row.get(column) for macro, column in CONCORDANCES.items()}, MEASURES["ccc_mean"]
+    shares |= {(macro, row["arm"]): measure.score(value) for macro, value in plain.items() if value is not None}
     return shares | {("Trials", row["arm"]): str(row["n_trials"]), ("Planned", row["arm"]): str(row["n_expected"])}
 
 
 def _of_pair(row: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    before = "" if row["metric"] == "ua" else row["metric"].upper()
+    before = PREFIXES[row["metric"]]
     found = {("Twin", row["arm"]): row["twin"]}
-    for columns, shown in ((DIFFERENCES, points), (TESTS, p_value), (COUNTS, str), (PLANS, seeds_needed)):
+    for columns, shown in (
+        (DIFFERENCES, measure_of(row).difference),
+        (TESTS, p_value),
+        (COUNTS, str),
+        (PLANS, seeds_needed),
+    ):
         found |= {
             (before + macro, row["arm"]): shown(row[column])
             for macro, column in columns.items()
@@ -77,7 +98,9 @@ def _of_pair(row: Mapping[str, Any]) -> dict[tuple[str, str], str]:
 
 def _of_sweep(report: Report) -> dict[str, str]:
     first = next(iter(report.sweep.records), None)
-    twins = report.comparisons[(report.comparisons["kind"] == "twin") & (report.comparisons["metric"] == "ua")]
+    twins = report.comparisons[
+        (report.comparisons["kind"] == "twin") & report.comparisons["metric"].isin(list(PRIMARY.values()))
+    ]
     found = {
         "arms": str(len(report.sweep.planned)),
         "compared": str(int(twins["difference"].notna().sum())),

@@ -9,21 +9,27 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from analysis.comparisons import RESAMPLES
 from analysis.content import Report
+from analysis.counts import counted_rows
 from analysis.figures import Drawing
 from analysis.joined import JOINED
+from analysis.load import EMS
+from analysis.markdown import with_masks
 from analysis.masks import RATIO_TOLERANCE, chosen_frames
+from analysis.measures import MEASURES, measure_of
 from analysis.paragraphs import methods_paragraph, results_paragraph
 from analysis.picked import seeds_needed, worth_lines
-from analysis.pretraining import QUARTERS, loss_table, measured_frames, measured_with
+from analysis.pretraining import QUARTERS, loss_table, measured_frames, measured_with, one_per_upstream
 from analysis.published import PROTOCOL_NOTE
 from analysis.sentences import METRIC_DEFINITIONS, arms_sentence
 from analysis.svg import inline_svg, svg_text
-from analysis.tables import as_rows
+from analysis.systems import definitions
+from analysis.tables import RELEASED_NOTE, as_rows
 from analysis.verdict import METRICS
 from analysis.wording import DASH, count, interval, joined, loss, mean_sd, p_value, percent, points
 
@@ -43,7 +49,7 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
     )
     words = {"percent": percent, "points": points, "mean_sd": mean_sd, "p_value": p_value, "joined": joined}
     environment.filters |= words | {"loss": loss, "sortable": _sortable, "setting": _setting, "signed": _signed}
-    environment.filters |= {"seeds_needed": seeds_needed}
+    environment.filters |= {"seeds_needed": seeds_needed, "measure": measure_of, "ccc": MEASURES["ccc_mean"].mean_sd}
     environment.globals |= {"count": count, "interval": interval, "chosen_frames": chosen_frames}
     documents = svgs or {drawing.name: svg_text(drawing.figure) for drawing in report.drawings}
     text = environment.get_template("index.html").render(
@@ -52,8 +58,8 @@ def html_text(report: Report, *, svgs: dict[str, str] | None = None) -> str:
         style=_raw("style.css"),
         script=_raw("page.js"),
         figures=[(drawing, _inline(drawing, documents[drawing.name])) for drawing in report.drawings],
-        definitions=METRIC_DEFINITIONS,
-        reading=arms_sentence(arm.name for arm in report.sweep.planned),
+        definitions=definitions(METRIC_DEFINITIONS, report.sweep.systems, report.sweep.answers),
+        reading=arms_sentence([arm.name for arm in report.sweep.planned], report.sweep.systems),
         protocol_note=PROTOCOL_NOTE,
         resamples=RESAMPLES,
         contents_mark=CONTENTS,
@@ -72,9 +78,14 @@ def _contents(text: str) -> str:
 def _tables(report: Report) -> dict[str, Any]:
     """Rows of the page's tables, and what of the sweep decides which columns they have."""
     upstreams = report.sweep.upstreams
+    apart = one_per_upstream(report.results, report.sweep)
     return {
         "upstreams": upstreams,
         "several": len(upstreams) > 1,
+        "grouped": len(report.sweep.groups) > 1,
+        **_columns(report),
+        "audited": _audited(apart, report),
+        "counted": counted_rows(report.counts),
         "frames": chosen_frames(upstreams),
         "chosen": list(report.chosen.values()),
         "results": as_rows(report.results),
@@ -83,13 +94,42 @@ def _tables(report: Report) -> dict[str, Any]:
         "changes": [(upstream, list(rows)) for upstream, rows in groupby(report.changes, lambda row: row["upstream"])],
         "policies": as_rows(report.policies),
         "tolerance": RATIO_TOLERANCE,
-        "losses": as_rows(loss_table(report.results)),
+        "losses": as_rows(loss_table(apart)),
         "quarters": QUARTERS,
         "measured_frames": measured_frames(report.results),
         "measured_with": measured_with(report.results),
         "paragraphs": {"results": results_paragraph(report), "methods": methods_paragraph(report)},
         **_further(report),
     }
+
+
+def _columns(report: Report) -> dict[str, Any]:
+    """What decides which columns the tables of results and differences have, and how they are headed."""
+    with_classes, with_ccc = ("classes" in report.sweep.answers, "dimensions" in report.sweep.answers)
+    primary = " or ".join([*(["UA"] if with_classes else []), *(["mean CCC"] if with_ccc else [])])
+    points = "percentage points" + (" (CCC: in its own units)" if with_ccc else "")
+    return {
+        "systems": report.sweep.systems if len(report.sweep.systems) > 1 else (),
+        "with_classes": with_classes,
+        "with_ccc": with_ccc,
+        "with_masks": with_masks(report),
+        "primary": primary,
+        "points_said": points if with_classes else "units of CCC",
+        "released_note": RELEASED_NOTE if "validation_test_ua" in report.results else "",
+        "concordances": [
+            (measure.said, measure.column) for measure in MEASURES.values() if with_ccc and not measure.is_share
+        ],
+    }
+
+
+def _audited(apart: pd.DataFrame, report: Report) -> list[dict[str, Any]]:
+    """Arms for the audit of masks: those of EMS and imported ones whether they have one or not, others that do."""
+    arms = report.sweep.arms
+    return [
+        row
+        for row in as_rows(apart)
+        if row["policy"] is not None or arms[row["arm_key"]].system == EMS or arms[row["arm_key"]].external is not None
+    ]
 
 
 def _completing(report: Report) -> list[str]:

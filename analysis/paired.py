@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import BadInputError
 
-Metric = Literal["ua", "wa"]
+Metric = Literal["ua", "wa", "ccc_mean", "ccc_activation", "ccc_valence", "ccc_dominance"]
+"""Those of CCC are taken apart in `analysis.concordance`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,12 @@ from typing import Any
 
 from analysis.content import Report
 from analysis.latex import latex
+from analysis.load import EMS
+from analysis.measures import PRIMARY, measure_of
 from analysis.numbers import Numbers, numbers_of
 from analysis.sentences import protocol_sentences
 from analysis.standing import standing
+from analysis.systems import arm_and_twin
 from analysis.tables import as_rows
 from analysis.wording import joined
 
@@ -36,39 +39,57 @@ def results_paragraph(report: Report, say: Say | None = None) -> str:
     numbers = numbers_of(report)
     write = say or _plain(numbers)
     rows = {row["arm_key"]: row for row in _twins(report)}
-    passages = [_passage(rows[key], numbers, write) for key in report.chosen.values() if key in rows]
+    several = len(report.sweep.systems) > 1
+    passages = [
+        _passage(rows[key], numbers, write, among=f" among the {group} arms" if several else "")
+        for group, key in report.chosen.items()
+        if key in rows
+    ]
     if not passages:
         return "No arm can be compared with its twin yet."
     compared, trials = write("Sweep", "compared"), write("Sweep", "trials")
-    head = f"{compared} arms were compared with their random-masking twins in {trials} trials"
+    masking = "random-masking " if report.sweep.systems == (EMS,) else ""
+    head = f"{compared} arms were compared with their {masking}twins in {trials} trials"
     planned = "" if numbers["Sweep", "trials"] == numbers["Sweep", "planned"] else f" of {write('Sweep', 'planned')}"
     return " ".join([f"{head}{planned}.", *passages, _others(list(rows.values()))])
 
 
-def _passage(row: Mapping[str, Any], numbers: Numbers, write: Say) -> str:
+def _passage(row: Mapping[str, Any], numbers: Numbers, write: Say, *, among: str) -> str:
     arm, twin = row["arm"], row["twin"]
     scores = (
-        f"The arm that validation chose, {write('Name', arm)}, reached a UA of {write('UA', arm)} % "
-        f"(WA {write('WA', arm)} %), its twin {write('UA', twin)} % (WA {write('WA', twin)} %)"
+        f"The arm that validation chose{among}, {write('Name', arm)}, reached a {measure_of(row).said} of "
+        f"{_scores(row, arm, write)}, its twin {_scores(row, twin, write)}"
     )
     interval = f", 95 % interval {write('Low', arm)} to {write('High', arm)}" if row["ci_low"] is not None else ""
     test = f"; p = {write('P', arm)}, {write('PCorrected', arm)} corrected for all arms"
-    difference = f"a difference of {write('Diff', arm)} points{interval}{test if ('P', arm) in numbers.values else ''}"
-    return " ".join([f"{scores}: {difference}. {VERDICTS[standing(row)]}", *_picked(arm, numbers, write)])
+    tested = test if ("P", arm) in numbers.values else ""
+    difference = f"a difference of {write('Diff', arm)}{measure_of(row).unit}{interval}{tested}"
+    return " ".join([f"{scores}: {difference}. {VERDICTS[standing(row)]}", *_picked(row, numbers, write)])
 
 
-def _picked(arm: str, numbers: Numbers, write: Say) -> list[str]:
+def _scores(row: Mapping[str, Any], arm: str, write: Say) -> str:
+    """Of one arm of a comparison: the primary metric, the others in brackets."""
+    if measure_of(row).is_share:
+        return f"{write('UA', arm)} % (WA {write('WA', arm)} %)"
+    of_each = [f"{name.lower()} {write(f'CCC{name}', arm)}" for name in ("Activation", "Valence", "Dominance")]
+    return f"{write('CCC', arm)} ({joined(of_each)})"
+
+
+def _picked(row: Mapping[str, Any], numbers: Numbers, write: Say) -> list[str]:
     """What it was worth after having been picked among several, as far as that can be said."""
-    if numbers["Sweep", "compared"] == "1":
+    arm = row["arm"]
+    place = ("Candidates", arm) if ("Candidates", arm) in numbers.values else ("Sweep", "compared")
+    if numbers[place] == "1":
         return []
-    said = [f"By this difference it is number {write('Rank', arm)} of the {write('Sweep', 'compared')} arms compared"]
+    said = [f"By this difference it is number {write('Rank', arm)} of the {write(*place)} arms compared"]
     if ("LowAll", arm) in numbers.values:
         said.append(
             f"the interval that holds for all of them at once is {write('LowAll', arm)} to {write('HighAll', arm)}"
         )
     if ("Shrunk", arm) in numbers.values:
         said.append(
-            f"drawn towards their mean as far as chance may explain it, the difference is {write('Shrunk', arm)} points"
+            "drawn towards their mean as far as chance may explain it, the difference is "
+            f"{write('Shrunk', arm)}{measure_of(row).unit}"
         )
     return ["; ".join(said) + "."]
 
@@ -97,15 +118,27 @@ def methods_paragraph(report: Report, say: Say | None = None) -> str:
         "Each arm has a twin that masks at random and shares everything else with it: initial weights, batches, and in "
         "every utterance the number of hidden frames."
     )
+    if report.sweep.systems != (EMS,):
+        twins = arm_and_twin(report.sweep.systems)
     statistics = (
         "Differences are arm less twin, paired over seeds, folds and speakers; intervals are 95 % and resample "
         "speakers; tests flip the signs of speakers and are corrected over all arms by the step-down maximum "
-        f"statistic. Arms were chosen on validation. Readings of the test part so far: {_readings(report, write)}."
+        f"statistic.{_of_ccc(report)} Arms were chosen on validation. Readings of the test part so far: "
+        f"{_readings(report, write)}."
     )
     cost = (
         f"All recorded trials took {write('Sweep', 'steps')} updates and {write('Sweep', 'device hours')} device-hours."
     )
     return " ".join([corpus, *arms, twins, statistics, cost])
+
+
+def _of_ccc(report: Report) -> str:
+    if "dimensions" not in report.sweep.answers:
+        return ""
+    return (
+        " Differences of CCC, which is no mean over speakers, are taken apart by the influence of each speaker "
+        "(infinitesimal jackknife)."
+    )
 
 
 def _readings(report: Report, write: Say) -> str:
@@ -136,5 +169,5 @@ def _plain(numbers: Numbers) -> Say:
 
 
 def _twins(report: Report) -> list[dict[str, Any]]:
-    primary = (report.comparisons["kind"] == "twin") & (report.comparisons["metric"] == "ua")
+    primary = (report.comparisons["kind"] == "twin") & report.comparisons["metric"].isin(list(PRIMARY.values()))
     return as_rows(report.comparisons[primary & report.comparisons["difference"].notna()])

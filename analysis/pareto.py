@@ -62,7 +62,7 @@ def front_sentences(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _row(arm: Arm, scores: Scores) -> Row:
     found = [scores.of(record) for record in arm.records]
-    row: Row = {"arm": arm.name, "upstream": arm.upstream, "arm_key": arm.key, "n_trials": len(found), "cost": None}
+    row: Row = {"arm": arm.name, "upstream": arm.group, "arm_key": arm.key, "n_trials": len(found), "cost": None}
     for name in METRICS:
         row[name] = float(np.mean([one[name][0] for one in found])) if all(name in one for one in found) else math.nan
     for name in COSTS:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.measures import MEASURES, primary_of
 from analysis.power import MAX_SEEDS
 from analysis.selection import PickedArm, picked_arm
-from analysis.wording import DASH, count, interval, points
+from analysis.wording import DASH, count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +23,14 @@ class Worth:
     arm_key: str
     name: str
     value: str
-    """In points; of the seeds, how many."""
+    """In points, or CCC; of the seeds, how many."""
     interval: str
     meaning: str
 
 
 def picked_arms(comparisons: pd.DataFrame, chosen: Mapping[str, str]) -> tuple[PickedArm, ...]:
-    """One per upstream. `chosen`: upstream → key of its arm that validation chose."""
-    return tuple(picked_arm(comparisons, key) for key in chosen.values())
+    """One per group. `chosen`: group → key of its arm that validation chose."""
+    return tuple(picked_arm(comparisons, key, metric=primary_of(comparisons, key)) for key in chosen.values())
 
 
 def worth_lines(picked: Sequence[PickedArm]) -> list[Worth]:
@@ -49,19 +50,20 @@ def seeds_needed(value: float | str | None) -> str:
 
 
 def _lines(one: PickedArm) -> list[Worth]:
-    tested, candidates = points(one.difference), count(one.candidates, "arm")
+    measure = MEASURES[one.metric]
+    tested, candidates = measure.difference(one.difference), count(one.candidates, "arm")
     several = one.candidates > 1
     place = "the best, where luck is likeliest," if one.rank == 1 else _ordinal(one.rank)
     rank = f" By this number it is {place} of the {candidates}." if several else ""
     found = [
-        ("As tested", tested, interval(one.ci_low, one.ci_high),
+        ("As tested", tested, measure.interval(one.ci_low, one.ci_high),
          "The interval holds if this arm alone had been named before the sweep." + rank),
     ]  # fmt: skip
     if several:
         found += [
-            ("For all arms at once", tested, interval(one.ci_low_all, one.ci_high_all),
+            ("For all arms at once", tested, measure.interval(one.ci_low_all, one.ci_high_all),
              f"Wide enough to hold for all {candidates} together, and so for whichever was picked, by whatever rule."),
-            ("Shrunk", points(one.shrunk), "",
+            ("Shrunk", measure.difference(one.shrunk), "",
              "Drawn towards the mean of all arms as far as their differences may be chance: the better guess at what "
              "a repetition would find." if one.shrunk is not None else "Needs three arms and their standard errors."),
         ]  # fmt: skip

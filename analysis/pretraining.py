@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["QUARTERS", "draw_losses", "loss_table", "measured_frames", "measured_sentence", "measured_with"]
+__all__ = [
+    "QUARTERS", "draw_losses", "loss_table", "measured_frames", "measured_sentence", "measured_with",
+    "one_per_upstream",
+]  # fmt: skip
 
 from collections.abc import Sequence
 
@@ -13,6 +16,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from analysis.figures import DOUBLE, Drawing, Sheet, clean, draw_spans, name_rows, sheets
+from analysis.load import EMS, Arm, Sweep
 from analysis.svg import ACCENT, GRID, INK, styled
 from analysis.wording import count
 from core.records import Record
@@ -25,7 +29,40 @@ MARKS = (("o", 0.0), ("s", 0.3), ("D", 0.65), ("^", 1.0))
 def loss_table(results: pd.DataFrame) -> pd.DataFrame:
     """Arm, upstream, control and losses (mean absolute error per feature value) of the arms that have any."""
     columns = ["arm", "upstream", "control", "pretrain_loss", "validation_loss", *QUARTERS, "arm_key"]
+    columns += ["sharing"] if results.get("sharing", pd.Series(dtype=str)).any() else []
     return results.loc[results["validation_loss"].notna(), columns].reset_index(drop=True)
+
+
+def one_per_upstream(results: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """The same rows with those of arms on the very same upstreams as one, under the first's name: `a and 5 more`.
+
+    Arms of EMS stand by themselves: their upstreams are what is under test. Of other systems those share them whose
+    records name the same artifacts of pre-training under every seed; a record that names none shares with none. A
+    column `sharing` holds the names of the arms behind the first.
+    """
+    kept: dict[object, int] = {}
+    sharing: dict[int, list[str]] = {}
+    for place, key in enumerate(results["arm_key"]):
+        arm = sweep.arms[key]
+        first = kept.setdefault(_upstreams(arm), place)
+        if first != place:
+            sharing.setdefault(first, []).append(arm.name)
+    rows = results.iloc[sorted(kept.values())].copy()
+    names = [sharing.get(place, []) for place in sorted(kept.values())]
+    rows["sharing"] = ["; ".join(more) for more in names]
+    rows["arm"] = [f"{arm} and {len(more)} more" if more else arm for arm, more in zip(rows["arm"], names, strict=True)]
+    return rows
+
+
+def _upstreams(arm: Arm) -> object:
+    """Equal for arms on the same upstreams."""
+    if arm.system == EMS or not arm.records:
+        return arm.key
+    made = [
+        (record.seed, *sorted(name for name in record.artifacts if name.startswith("pretrain/")))
+        for record in arm.records
+    ]
+    return arm.key if min(map(len, made)) < 2 else tuple(sorted(made))
 
 
 def measured_sentence(records: Sequence[Record]) -> str:

@@ -64,7 +64,7 @@ def draw_reliability(pairs: Sequence[tuple[Arm, Arm]], *, trials_root: Path) -> 
         for place, pair in enumerate(pairs):
             _panel(grid[0, place], grid[1, place], rows[2 * place : 2 * place + 2])
             if len(pairs) > 1:
-                grid[0, place].set_title(pair[0].upstream)
+                grid[0, place].set_title(pair[0].group)
         grid[0, 0].set_ylabel("right answers (%)")
         grid[1, 0].set_ylabel("of all (%)")
     return Drawing(

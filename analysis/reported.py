@@ -5,17 +5,15 @@ from __future__ import annotations
 __all__ = ["ReportedArm", "reported_arm"]
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.explain import explain_cell
-from analysis.wording import count, interval, mean_sd, p_value, points
+from analysis.measures import MEASURES, measure_of
+from analysis.wording import count, mean_sd, p_value
 from core.errors import BadInputError
-
-METRICS = {"ua": "UA", "wa": "WA", "f1": "macro F1"}
-"""Columns of `results.csv` without `_mean` → their names for people; shares, shown as percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +34,23 @@ class ReportedArm:
     def scores(self) -> tuple[tuple[str, str], ...]:
         """What was measured and how it came out, as the report's tables show it."""
         row = self.results
+        measured = [measure for measure in MEASURES.values() if row.get(f"{measure.column}_mean") is not None]
         found = [
-            (name, f"{mean_sd(row[f'{column}_mean'], row[f'{column}_sd'])} %")
-            for column, name in METRICS.items()
-            if row.get(f"{column}_mean") is not None
+            (one.said, one.mean_sd(row[f"{one.column}_mean"], row[f"{one.column}_sd"]) + one.sign) for one in measured
         ]
-        return (
-            *found,
-            *((f"{METRICS[each['metric']]} − `{each['twin']}`", _difference(each)) for each in self._made()),
-        )
-
-    def _made(self) -> Sequence[Mapping[str, Any]]:
-        return [each for each in self.comparisons if each["difference"] is not None and each["metric"] in METRICS]
+        if row.get("f1_mean") is not None:
+            found.append(("macro F1", f"{mean_sd(row['f1_mean'], row['f1_sd'])} %"))
+        made = [each for each in self.comparisons if each["difference"] is not None and each["metric"] in MEASURES]
+        compared = ((f"{measure_of(each).said} − `{each['twin']}`", _difference(each)) for each in made)
+        return (*found, *compared)
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    bounds = interval(row["ci_low"], row["ci_high"])
+    measure = measure_of(row)
+    bounds = measure.interval(row["ci_low"], row["ci_high"])
     return (
-        f"{points(row['difference'])} points, 95 % interval {bounds} ({count(row['n_pairs'], 'pair')}, p = "
-        f"{p_value(row['p'])}, corrected {p_value(row['p_corrected'])})"
+        f"{measure.difference(row['difference'])}{measure.unit}, 95 % interval {bounds} "
+        f"({count(row['n_pairs'], 'pair')}, p = {p_value(row['p'])}, corrected {p_value(row['p_corrected'])})"
     )
 
 

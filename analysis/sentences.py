@@ -13,17 +13,22 @@ __all__ = [
     "tally_sentence",
 ]
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.comparisons import Kind
+from analysis.imported import UPSTREAM as EXTERNAL
+from analysis.measures import MEASURES, PRIMARY, measure_of, primary_of
+from analysis.paired import Metric
 from analysis.sign_flips import floor_advice
 from analysis.standing import LEVEL, interval_text, standing
+from analysis.systems import EMS, arm_and_twin
 from analysis.tables import as_rows
-from analysis.wording import count, p_value, percent, points
+from analysis.wording import count, p_value
 from core.records import CorpusEntry, Record
 
 METRIC_DEFINITIONS = (
@@ -70,36 +75,45 @@ NAME_PARTS = {
 """What the letters of arms' names stand for."""
 
 
-def arms_sentence(names: Iterable[str]) -> str:
+def arms_sentence(names: Iterable[str], systems: Sequence[str] = (EMS,)) -> str:
     """What an arm is, what a twin, and how to read their names: for readers who see such a page for the first time."""
     found = {part for name in names for part in re.findall(r"\b([rst])(?=[\d.]+\b|inf\b)", name)}
     letters = "; ".join(text for part, text in NAME_PARTS.items() if part in found)
-    said = "An arm is one setting of the masking; its twin shares everything with it but masks at random."
+    said = arm_and_twin(systems)
     return f"{said} In their names: {letters}." if letters else said
 
 
 def choose_arms(results: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, str]:
-    """Upstream → key of its arm with the best validation UA among those comparable with a twin (first on ties).
+    """Group → key of its arm with the best validation UA (mean CCC) among those comparable with a twin (first on ties).
 
-    Control arms do not compete. Arms of which all trials are complete, their twin's too, come before the others. The
-    test part has no say. An upstream without a comparable arm is absent.
+    A group is an upstream, in a sweep of several systems that of one system (`sap mockingjay`). Control arms do not
+    compete. Arms of which all trials are complete, their twin's too, come before the others. The test part has no say.
+    A group without a comparable arm is absent.
     """
     primary = comparisons[(comparisons["kind"] == "twin") & (comparisons["n_pairs"] > 0)]
     paired = set(primary["arm_key"])
     status = dict(zip(results["arm_key"], results["status"], strict=True))
     chosen = {}
-    for upstream, group in results[results["arm_key"].isin(paired)].groupby("upstream", sort=False):
-        rows = group.to_dict("records")
+    several = "system" in results and results.loc[results["upstream"] != EXTERNAL, "system"].nunique() > 1
+    keys = ["system", "upstream"] if several else ["upstream"]
+    for group, members in results[results["arm_key"].isin(paired)].groupby(keys, sort=False):
+        rows = members.to_dict("records")
         whole = [row for row in rows if status[row["arm_key"]] == status[row["twin_key"]] == "complete"]
-        chosen[str(upstream)] = str(max(whole or rows, key=lambda row: float(row["validation_ua"]))["arm_key"])
+        chosen[" ".join(map(str, group))] = str(max(whole or rows, key=_validation)["arm_key"])
     return chosen
 
 
+def _validation(row: Mapping[Any, Any]) -> float:
+    """What an arm is chosen by: UA, or mean CCC where it answers with dimensions."""
+    found = [float(row[name]) for name in ("validation_ua", "validation_ccc") if name in row]
+    return next((value for value in found if not math.isnan(value)), math.nan)
+
+
 def key_results(chosen: Mapping[str, str], results: pd.DataFrame, comparisons: pd.DataFrame) -> tuple[str, ...]:
-    """One paragraph per upstream on its arm chosen by validation."""
+    """One paragraph per group on its arm chosen by validation."""
     if not chosen:
         return ("No arm can be compared with its twin yet: no seed is complete in both.",)
-    several = results["upstream"].nunique() > 1
+    several = results["upstream"].nunique() > 1 or len(chosen) > 1
     return tuple(
         key_result(key, results, comparisons, upstream=upstream if several else None)
         for upstream, key in chosen.items()
@@ -111,46 +125,56 @@ def key_result(chosen: str, results: pd.DataFrame, comparisons: pd.DataFrame, *,
 
     `upstream`: named where the sweep has several.
     """
-    rows = as_rows(comparisons[(comparisons["kind"] == "twin") & (comparisons["metric"] == "ua")])
+    primary = comparisons["metric"] == primary_of(comparisons, chosen)
+    rows = as_rows(comparisons[(comparisons["kind"] == "twin") & primary])
     row = next(row for row in rows if row["arm_key"] == chosen)
-    means = results.set_index("arm_key")
+    means, measure = results.set_index("arm_key"), measure_of(row)
     of = f"{upstream} " if upstream else ""
     text = (
-        f"Of the {of}arms with a twin, the best by validation UA, {row['arm']}, reaches a test UA of "
-        f"{_mean(means, chosen)} %, its twin {row['twin']} {_mean(means, row['twin_key'])} %. "
+        f"Of the {of}arms with a twin, the best by validation {measure.said}, {row['arm']}, reaches a test "
+        f"{measure.said} of {_mean(means, chosen, row)}, its twin {row['twin']} {_mean(means, row['twin_key'], row)}. "
         f"Paired over {count(row['n_seeds'], 'seed')} × {count(row['n_folds'], 'fold')} the difference is "
-        f"{points(row['difference'])} points ({interval_text(row)}; p = {p_value(row['p'])}, "
+        f"{measure.difference(row['difference'])}{measure.unit} ({interval_text(row)}; p = {p_value(row['p'])}, "
         f"max-T {p_value(row['p_corrected'])}). "
     )
     return text + _verdict(row)
 
 
 def tally_sentence(comparisons: pd.DataFrame) -> str:
-    """How all arms came out against their twins in UA, so that the chosen one is not read alone; empty below two."""
-    tested = _tested(comparisons, "twin")
-    if len(tested) < 2:
-        return ""
+    """How all arms came out against their twins in UA, so that the chosen one is not read alone; empty below two.
+
+    Arms that answer with dimensions have a sentence of their own, in mean CCC.
+    """
+    tested = {metric: _tested(comparisons, "twin", metric) for metric in PRIMARY.values()}
+    return " ".join(_tally(own, metric) for metric, own in tested.items() if len(own) >= 2)
+
+
+def _tally(tested: pd.DataFrame, metric: Metric) -> str:
     better, worse = int((tested["difference"] > 0).sum()), int((tested["difference"] < 0).sum())
     clear = int(((tested["ci_low"] > 0) | (tested["ci_high"] < 0)).sum())
     significant = int((tested["p_corrected"] < LEVEL).sum())
     return (
-        f"Of {len(tested)} arms with a twin, {better} score above it in UA and {worse} below; {clear} of the "
-        f"uncorrected intervals exclude zero, and {significant} of the corrected p values are below .05."
+        f"Of {len(tested)} arms with a twin, {better} score above it in {MEASURES[metric].said} and {worse} below; "
+        f"{clear} of the uncorrected intervals exclude zero, and {significant} of the corrected p values are below .05."
     )
 
 
 def floor_sentences(comparisons: pd.DataFrame) -> tuple[str, ...]:
     """The smallest p that the number of speakers allows, and that of folds × seeds, for each family with a test.
 
-    Families of the same metric, UA: arms against twins, arms against controls, named changes.
+    Families of the same metric, UA or mean CCC: arms against twins, arms against controls, named changes.
     """
-    families = {kind: _tested(comparisons, kind) for kind in FAMILIES}
-    return tuple(_floor(tested, kind) for kind, tested in families.items() if not tested.empty)
+    found = []
+    for metric in PRIMARY.values():
+        families = {kind: _tested(comparisons, kind, metric) for kind in FAMILIES}
+        found += [_floor(tested, kind, metric) for kind, tested in families.items() if not tested.empty]
+    return tuple(found)
 
 
-def _floor(tested: pd.DataFrame, kind: Kind) -> str:
+def _floor(tested: pd.DataFrame, kind: Kind, metric: Metric) -> str:
     floor, speakers = float(tested["p_floor"].min()), int(tested["n_speakers"].max())
     family, out_of_reach = FAMILIES[kind]
+    family += "" if metric == "ua" else f", {MEASURES[metric].said}"
     text = f"{family}: {count(speakers, 'speaker')} cannot go below p = {p_value(floor)}, however large the difference"
     if len(tested) > 1:
         text += f", alone or corrected by max-T over {len(tested)} comparisons"
@@ -195,16 +219,17 @@ def _sized(entry: CorpusEntry | None) -> str:
     return f"{entry.name} ({count(entry.utterances, 'utterance')})" if entry else ""
 
 
-def _tested(comparisons: pd.DataFrame, kind: Kind) -> pd.DataFrame:
-    """Tested comparisons of UA of one kind. `twin`: with the arm's own twin, controls not among them."""
-    own = (comparisons["kind"] == kind) & (comparisons["metric"] == "ua")
+def _tested(comparisons: pd.DataFrame, kind: Kind, metric: Metric) -> pd.DataFrame:
+    """Tested comparisons of one kind and metric. `twin`: with the arm's own twin, controls not among them."""
+    own = (comparisons["kind"] == kind) & (comparisons["metric"] == metric)
     return comparisons[own & comparisons["p"].notna()]
 
 
-def _mean(means: pd.DataFrame, key: str) -> str:
+def _mean(means: pd.DataFrame, key: str, compared: Mapping[str, Any]) -> str:
     row: Any = means.loc[key]
-    text = percent(float(row["ua_mean"]))
-    return text if row["status"] == "complete" else f"{text} (partial, {row['n_trials']}/{row['n_expected']} trials)"
+    measure = measure_of(compared)
+    partial = "" if row["status"] == "complete" else f" (partial, {row['n_trials']}/{row['n_expected']} trials)"
+    return f"{measure.score(float(row[f'{measure.column}_mean']))}{partial}{measure.sign}"
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

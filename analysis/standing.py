@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from analysis.intervals import MIN_SPEAKERS
-from analysis.wording import count, points
+from analysis.measures import measure_of
+from analysis.wording import count
 
 LEVEL = 0.05
 
@@ -47,4 +48,5 @@ def interval_text(row: Mapping[str, Any]) -> str:
     if row["ci_low"] is None:
         few = row["n_speakers"] < MIN_SPEAKERS
         return f"no interval: {speakers}, too few" if few else f"no interval: hardly any of {speakers} differ"
-    return f"95 % interval {points(row['ci_low'])} to {points(row['ci_high'])} over {speakers}"
+    measure = measure_of(row)
+    return f"95 % interval {measure.difference(row['ci_low'])} to {measure.difference(row['ci_high'])} over {speakers}"

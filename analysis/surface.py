@@ -111,7 +111,7 @@ def _draw(one: Importance, *, several: bool) -> Drawing:
         for axes in grid[:, 0]:
             axes.set_ylabel("arm − twin (points)")
     return Drawing(
-        name=f"effects-{one.upstream}" if several else "effects",
+        name=f"effects-{one.upstream.replace(' ', '-')}" if several else "effects",
         title="What the axes do to the difference" + (f", {one.upstream}" if several else ""),
         caption=_caption(one),
         figure=figure,

@@ -5,7 +5,7 @@ Means are over folds within a seed and then over seeds; sd is over all seed × f
 
 from __future__ import annotations
 
-__all__ = ["Row", "as_rows", "results_table"]
+__all__ = ["RELEASED_NOTE", "Row", "as_rows", "results_table"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import Arm, Part, Sweep
+from analysis.dimension_parts import DimensionPart
+from analysis.load import EMS, AnyPart, Arm, Part, Sweep
 from core.metrics import ua, wa
-from core.records import Split
+from core.records import DIMENSIONS, Split
 
 Row = dict[str, object]
 
+RELEASED = "frame_alignment"
+"""The system whose released code reports the mean of validation and test score."""
+RELEASED_NOTE = "(validation + test) / 2, as the released code reports it; not a test score"
 
-def results_table(sweep: Sweep, tests: Mapping[str, Part]) -> pd.DataFrame:
-    """One row per arm, in the order of the plan.
+
+def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
+    """One row per arm, in the order of the plan; of several systems, system by system.
 
     An arm without a complete trial keeps its row, with empty metrics; `status` is `complete`, `partial` (a mean over
     some of the seeds) or `missing`, and `missing_seeds` names them. Pooled: one confusion matrix over all folds, mean
@@ -33,9 +38,28 @@ def results_table(sweep: Sweep, tests: Mapping[str, Part]) -> pd.DataFrame:
     quartiles (`core.records.PretrainingEntry`) are means over seeds, empty where the records have none. `incomplete`
     and `quarantined` (recordings set aside) are about the evaluated corpus alone, not about what the upstream heard or
     the intensity model learnt from.
+
+    Only where there are such arms: `system`, in a sweep that is not of EMS alone; `ccc_mean`, `ccc_sd` (of the mean
+    over the dimensions), `ccc_<dimension>_mean`, `ccc_<dimension>_sd`, `pooled_ccc` and `validation_ccc` of arms that
+    answer with dimensions, which have no UA and WA; `validation_test_ua`, (validation + test) / 2 of UA as the released
+    code of `frame_alignment` reports it, which is no test score.
     """
-    table = pd.DataFrame([_result(arm, sweep, tests) for arm in sweep.arms.values()])
-    return table.astype({"span": "Int64", "hidden_run_max": "Int64"})
+    arms = sorted(sweep.arms.values(), key=lambda arm: (arm.external is not None, _place(arm, sweep)))
+    table = pd.DataFrame([_result(arm, sweep, tests) for arm in arms])
+    table = table.astype({"span": "Int64", "hidden_run_max": "Int64"})
+    if sweep.systems != (EMS,):
+        table["system"] = [arm.system for arm in arms]
+    if "dimensions" in sweep.answers:
+        found = pd.DataFrame([_of_dimensions(arm, tests) for arm in arms], index=table.index)
+        table = pd.concat([table, found], axis=1)
+    if RELEASED in sweep.systems:
+        means = (table["validation_ua"] + table["ua_mean"]) / 2
+        table["validation_test_ua"] = means.where(table["system"] == RELEASED)
+    return table
+
+
+def _place(arm: Arm, sweep: Sweep) -> int:
+    return sweep.systems.index(arm.system) if arm.external is None else 0
 
 
 def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -60,13 +84,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, Part]) -> Row:
-    test = _cells(arm, "test")
+def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, AnyPart]) -> Row:
     twin = sweep.arms[arm.twin_key].name if arm.twin_key else None
     done, expected = len(arm.complete), len(arm.outcomes)
     row: Row = {"arm": arm.name, "twin": twin, "n_trials": done, "n_expected": expected}
-    for column, of_seeds in zip(("ua", "wa", "f1"), test, strict=True):
-        row |= {f"{column}_mean": _mean(of_seeds), f"{column}_sd": _sd(of_seeds)}
+    for column, metric in (("ua", "ua"), ("wa", "wa"), ("f1", "macro_f1")):
+        row |= _mean_and_sd(column, _cells(arm, "test", metric))
     masks = _masks(arm)
     row["realised_ratio"] = masks.pop("realised_ratio")
     row["status"] = "complete" if done == expected else "partial" if done else "missing"
@@ -84,18 +107,27 @@ def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, Part]) -> Row:
     return row | {"upstream": arm.upstream, "control": arm.control, "arm_key": arm.key, "twin_key": arm.twin_key}
 
 
-def _cells(arm: Arm, split: Split) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
-    """UA, WA and macro-F1, each seed by seed and in a seed fold by fold; seeds without such a metric are left out."""
+def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart]) -> Row:
+    row = _mean_and_sd("ccc", _cells(arm, "test", "ccc_mean"))
+    for name in DIMENSIONS:
+        row |= _mean_and_sd(f"ccc_{name}", _cells(arm, "test", f"ccc_{name}"))
+    parts = [part for record in arm.records if isinstance(part := tests[record.trial_key], DimensionPart)]
+    row["pooled_ccc"] = float(np.mean([part.pooled_D.mean() for part in parts])) if parts else math.nan
+    return row | {"validation_ccc": _mean(_cells(arm, "validation", "ccc_mean"))}
+
+
+def _cells(arm: Arm, split: Split, metric: str) -> list[list[float]]:
+    """A metric seed by seed and in a seed fold by fold; seeds without it are left out."""
     folds = [
-        own
+        [getattr(entry, metric) for entry in record.metrics.folds if entry.split == split]
         for record in arm.records
-        if record.metrics and (own := [entry for entry in record.metrics.folds if entry.split == split])
+        if record.metrics
     ]
-    return (
-        [[entry.ua for entry in own] for own in folds],
-        [[entry.wa for entry in own] for own in folds],
-        [[entry.macro_f1 for entry in own] for own in folds],
-    )
+    return [own for own in folds if own and None not in own]
+
+
+def _mean_and_sd(column: str, of_seeds: Sequence[Sequence[float]]) -> Row:
+    return {f"{column}_mean": _mean(of_seeds), f"{column}_sd": _sd(of_seeds)}
 
 
 def _mean(of_seeds: Sequence[Sequence[float]]) -> float:
@@ -108,14 +140,14 @@ def _sd(of_seeds: Sequence[Sequence[float]]) -> float:
     return float(values.std(ddof=1)) if values.size > 1 else math.nan
 
 
-def _other_means(arm: Arm, tests: Mapping[str, Part]) -> list[tuple[str, str, float]]:
-    pooled = [tests[record.trial_key].counts.sum(axis=(0, 1)) for record in arm.records]
-    validation = _cells(arm, "validation")
+def _other_means(arm: Arm, tests: Mapping[str, AnyPart]) -> list[tuple[str, str, float]]:
+    parts = [part for record in arm.records if isinstance(part := tests[record.trial_key], Part)]
+    pooled = [part.counts.sum(axis=(0, 1)) for part in parts]
     return [
         ("pooled", "ua", float(np.mean([ua(counts) for counts in pooled])) if pooled else float("nan")),
         ("pooled", "wa", float(np.mean([wa(counts) for counts in pooled])) if pooled else float("nan")),
-        ("validation", "ua", _mean(validation[0])),
-        ("validation", "wa", _mean(validation[1])),
+        ("validation", "ua", _mean(_cells(arm, "validation", "ua"))),
+        ("validation", "wa", _mean(_cells(arm, "validation", "wa"))),
     ]
 
 

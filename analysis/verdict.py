@@ -110,7 +110,7 @@ def _common(pair: Pair) -> list[tuple[Record, Record]]:
 
 def _named(pair: Pair, metric: str, values: Sequence[tuple[float, float]]) -> Row:
     value, twin_value = (float(np.mean(side)) for side in zip(*values, strict=True))
-    row: Row = {"arm": pair.arm.name, "twin": pair.against.name, "upstream": pair.arm.upstream, "metric": metric}
+    row: Row = {"arm": pair.arm.name, "twin": pair.against.name, "upstream": pair.arm.group, "metric": metric}
     row |= {"value": value, "twin_value": twin_value, "difference": value - twin_value, "n_seeds": len(values)}
     return row | {"arm_key": pair.arm.key, "twin_key": pair.against.key}
 

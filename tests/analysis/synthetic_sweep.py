@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from synthetic_dimensions import dimension_metrics, dimension_predictions
 
 from core.metrics import confusion, macro_f1, ua, wa
 from core.records import (
@@ -47,6 +48,13 @@ class SyntheticArm:
     """None: `ems` with a temperature, `random` without."""
     losses: tuple[float, ...] | None = None
     """Training, validation, and validation by quartile under seed 0; each further seed adds .01 to all."""
+    system: str = "ems"
+    """Of `teacher_student` the records are of dimensions, and `recall` is what is heard of the true values."""
+    masked: bool = True
+    """Whether there is an audit of masks."""
+    counts: dict[str, int] = field(default_factory=dict)
+    heard_by: str | None = None
+    """Beginning of the keys of its upstreams; arms that have it in common share them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,8 @@ class SyntheticSweep:
 
     def predictions(self, arm: SyntheticArm, seed: int) -> pd.DataFrame:
         """Test: every utterance once, in its session's fold. Validation: the utterances of the next session."""
+        if arm.system == "teacher_student":
+            return dimension_predictions(arm.key, arm.recall, seed, tuple(self.speakers()), sum(self.per_class)).copy()
         return _predictions(arm.key, arm.recall, seed, tuple(self.speakers()), self.per_class).copy()
 
     def _write_trial(self, arm: SyntheticArm, seed: int) -> None:
@@ -124,7 +134,7 @@ class SyntheticSweep:
             schema_version=self.schema,
             trial_key=f"{arm.key}-{seed}",
             status="complete",
-            system="ems",
+            system=arm.system,
             upstream=arm.upstream,
             arm=arm.name,
             arm_key=arm.key,
@@ -154,7 +164,9 @@ class SyntheticSweep:
             },
             heard=self.heard,
             fit=self.fit,
-            mask=MaskEntry(
+            mask=None
+            if not arm.masked
+            else MaskEntry(
                 policy=arm.policy or ("ems" if arm.temperature is not None else "random"),
                 nominal_ratio=None if arm.policy == "all" else arm.ratio,
                 realised_ratio=realised,
@@ -168,6 +180,8 @@ class SyntheticSweep:
             ),
             pretraining=None if arm.losses is None else pretraining_of(arm.losses, seed),
             metrics=None if predictions is None else metrics_of(predictions),
+            counts=arm.counts,
+            artifacts=() if arm.heard_by is None else (f"pretrain/{arm.heard_by}-{seed}", f"probe/{arm.key}-{seed}"),
             cost=CostEntry(steps=1000, frames=250_000, left_out=3, device_seconds=12.5),
             provenance=ProvenanceEntry(
                 commit="0123456789abcdef0123456789abcdef01234567",
@@ -212,6 +226,8 @@ def pretraining_of(losses: tuple[float, ...], seed: int) -> PretrainingEntry:
 
 
 def metrics_of(predictions: pd.DataFrame) -> MetricsEntry:
+    if "label" not in predictions:
+        return dimension_metrics(predictions)
     columns = [predictions[name].tolist() for name in ("split", "fold", "label", "predicted")]
     answers: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for split, fold, label, predicted in zip(*columns, strict=True):

@@ -75,7 +75,7 @@ def test_without_named_contrasts_there_is_no_such_table(tmp_path: Path) -> None:
 def change(name: str, *numbers: float | None) -> dict[str, Any]:
     """Difference, interval and corrected p."""
     columns = ("difference", "ci_low", "ci_high", "p_corrected")
-    return {"name": name, "upstream": "npc", "n_seeds": 2, **dict(zip(columns, numbers, strict=True))}
+    return {"name": name, "upstream": "npc", "metric": "ua", "n_seeds": 2, **dict(zip(columns, numbers, strict=True))}
 
 
 def test_the_sentence_sorts_changes_by_what_is_shown() -> None:
