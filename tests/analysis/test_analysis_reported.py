@@ -28,7 +28,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[SyntheticSweep, d
     report = gather(sweep, open_test(sweep), opening=None)
     folder = made.plan_path.with_name("report")
     folder.mkdir()
-    (folder / "report.json").write_text(json_text(report), encoding="utf-8")
+    (folder / "report.json").write_text(json_text(report.as_json()), encoding="utf-8")
     return made, report.as_json()
 
 

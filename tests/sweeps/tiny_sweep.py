@@ -50,7 +50,7 @@ def _report(workspace: Workspace, plan_path: Path) -> None:
     report = gather(sweep, open_test(sweep), opening=opening)
     folder = plan_path.with_name("report")
     folder.mkdir()
-    (folder / "report.json").write_text(json_text(report), encoding="utf-8")
+    (folder / "report.json").write_text(json_text(report.as_json()), encoding="utf-8")
     (folder / "results.csv").write_text(csv_text(report.results), encoding="utf-8")
     (folder / "comparisons.csv").write_text(csv_text(report.comparisons), encoding="utf-8")
 

@@ -81,7 +81,7 @@ def _trial(arm: str, twin_key: str | None, control: str, seed: int) -> PlannedTr
     )  # fmt: skip
     return PlannedTrial(
         trial_key=key, arm=arm, arm_key=arm_key(arm), twin_key=twin_key, seed=seed, axes={}, control=control,
-        upstream="mockingjay", settings={}, upstreams=2, config=config, unfinished=unfinished,
+        upstream="mockingjay", settings={}, upstreams=2, own_steps=0, config=config, unfinished=unfinished,
     )  # fmt: skip
 
 
