@@ -46,7 +46,9 @@ def test_every_preset_and_module_of_the_trial_key_exists():
         assert len(code_version(trial_modules(upstream))) == 16
 
 
-@pytest.mark.parametrize("system", get_args(SystemName))
+@pytest.mark.parametrize(
+    "system", ["ems", *(pytest.param(name, marks=pytest.mark.slow) for name in get_args(SystemName) if name != "ems")]
+)
 def test_the_trial_key_covers_all_code_a_trial_runs(system):
     """Every module of core that a trial imports is in its key, but for those that only carry, name or write down."""
     from core.resolve import trial_modules

@@ -190,6 +190,7 @@ def known_options() -> dict[tuple[str, str], set[str]]:
     }
 
 
+@pytest.mark.slow
 def test_every_option_in_the_file_is_one_of_the_installed_programs(
     model: dict[str, Any], known_options: dict[tuple[str, str], set[str]]
 ) -> None:

@@ -88,6 +88,7 @@ def test_training_is_measured_on_the_real_model_and_its_files_have_their_real_si
     assert 0 < cost.core_share <= 1.1
 
 
+@pytest.mark.slow
 def test_a_larger_model_costs_more_and_so_do_longer_utterances(config, tmp_path):
     def step_s(settings: TrialConfig, data: Corpora) -> float:
         features = synthetic_features(data.heard, settings.features)
@@ -144,6 +145,7 @@ def test_an_expensive_embedding_is_extrapolated_from_a_part(config):
     assert 0.2 < part.seconds / whole.seconds < 5
 
 
+@pytest.mark.slow
 def test_a_probe_costs_its_steps_and_its_looks(config):
     cost = ProbeCost(setup_s=1.0, step_s=0.1, look_s=2.0)
     assert cost.seconds(steps=40, evaluate_every=15) == pytest.approx(1.0 + 4.0 + 3 * 2.0)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +24,7 @@ def run(program: str, *path: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_installed_torchaudio_works_and_is_replaced_only_where_it_fails() -> None:
     plain = run("try:\n import torchaudio\n print('fits')\nexcept OSError:\n print('does not fit')")
     ours = run(

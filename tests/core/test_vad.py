@@ -58,6 +58,7 @@ def test_a_hop_without_samples_is_refused():
         speech_share(NO_YES_YES_NO, threshold=0.5, hop_s=1e-5, positions=2)
 
 
+@pytest.mark.slow
 def test_every_chunk_of_every_utterance_has_a_probability(some, speech):
     assert speech.utterances == tuple(utterance.utterance for utterance in some.utterances)
     for utterance in some.utterances:
@@ -68,6 +69,7 @@ def test_every_chunk_of_every_utterance_has_a_probability(some, speech):
         speech.probabilities("nobody")
 
 
+@pytest.mark.slow
 def test_an_utterance_s_flags_do_not_depend_on_its_neighbours(some, speech, workspace):
     few = replace(some, utterances=some.utterances[3:5])
     alone = Speech.open(make_speech(few, workspace).path)
@@ -75,6 +77,7 @@ def test_an_utterance_s_flags_do_not_depend_on_its_neighbours(some, speech, work
         np.testing.assert_allclose(alone.probabilities(name), speech.probabilities(name), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_planted_pauses_are_found(some, speech, demo_workspace):
     """Positions of 30 ms, as the demo corpus's upstreams have: nearly all words are speech, most silence is none."""
     planted = planted_intensity(CorpusConfig(), demo_workspace)
@@ -94,6 +97,7 @@ def test_planted_pauses_are_found(some, speech, demo_workspace):
     assert flags[~spoken].mean() < 0.2
 
 
+@pytest.mark.slow
 def test_noise_has_no_speech_and_the_threads_stay_as_they_were(some, workspace, tmp_path):
     soundfile.write(tmp_path / "noise.wav", 0.01 * np.random.default_rng(0).normal(size=20_000), 16_000)
     noise = replace(some.utterances[0], path=tmp_path / "noise.wav", content="noise", duration_s=1.25)
@@ -108,6 +112,7 @@ def test_noise_has_no_speech_and_the_threads_stay_as_they_were(some, workspace, 
     assert not speech_flags(probabilities_C, threshold=0.5, hop_s=0.02, positions=62).any()
 
 
+@pytest.mark.slow
 def test_the_key_is_of_the_corpus_s_content_and_the_model_s_version(some, demo_workspace, workspace):
     made = make_speech(some, demo_workspace)
     description = made.description()

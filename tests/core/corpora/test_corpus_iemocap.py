@@ -26,6 +26,7 @@ def label_file(root: Path) -> Path:
     return root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01M_impro01.txt"
 
 
+@pytest.mark.slow
 def test_published_counts_and_folds(published: Path, kept: Workspace) -> None:
     manifest = load_manifest(CorpusConfig(name="iemocap", root=published), kept)
     assert (len(manifest.utterances), manifest.ledger, manifest.incomplete) == (5531, (), None)
@@ -44,6 +45,7 @@ def test_published_counts_and_folds(published: Path, kept: Workspace) -> None:
     assert [fold.name for fold in speakers.folds] == [f"Ses{k:02d}{gender}" for k in range(1, 6) for gender in "FM"]
 
 
+@pytest.mark.slow
 def test_what_a_line_says_is_read(published: Path, kept: Workspace) -> None:
     manifest = load_manifest(CorpusConfig(name="iemocap", root=published), kept)
     item = next(item for item in manifest.utterances if item.utterance.startswith("Ses03M_script02_2_F"))
@@ -53,6 +55,7 @@ def test_what_a_line_says_is_read(published: Path, kept: Workspace) -> None:
     assert item.path == published / "Session3/sentences/wav/Ses03M_script02_2" / f"{item.utterance}.wav"
 
 
+@pytest.mark.slow
 def test_one_utterance_less_is_refused_with_a_comparison(small: Path, published: Path, workspace: Workspace) -> None:
     copy = small.parent / "copy"
     shutil.copytree(published, copy, ignore=shutil.ignore_patterns("*.wav"))

@@ -34,6 +34,7 @@ def _stop_after(calls: int):
     return progress
 
 
+@pytest.mark.slow
 def test_a_fit_is_the_same_to_the_bit_again_and_after_an_interruption(tmp_path, make_corpus, tiny):
     corpus = make_corpus()
     config = tiny(corpus)

@@ -321,6 +321,7 @@ def test_reduced_precision_leaves_the_choice_of_codes_whole():
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_it_learns_frames_that_their_neighbours_tell_but_not_white_noise():
     def losses(smooth: bool) -> list[float]:
         model = npc(NpcConfig(hidden=32, codebooks=(16, 16))).train()
