@@ -48,7 +48,8 @@ class StatesFile:
 
     def append(self, utterance: str, states_PLH: NDArray[np.floating[Any]]) -> None:
         """Add one utterance. Raises BadInputError for states that half precision cannot hold."""
-        packed = states_PLH.reshape(len(states_PLH), -1).astype(np.float16)
+        with np.errstate(over="ignore"):
+            packed = states_PLH.reshape(len(states_PLH), -1).astype(np.float16)
         if not np.isfinite(packed).all():
             raise BadInputError(f"utterance {utterance!r}: the upstream's states are not finite in half precision")
         self._file.append(packed)

@@ -87,6 +87,7 @@ def test_thousands_of_utterances_as_the_oracle_masks_them(policy: Policy):
     temperature=st.sampled_from([1e-6, 0.1, 1.0, 10.0, math.inf]),
     seed=st.integers(0, 2**32 - 1),
 )
+@pytest.mark.slow
 def test_short_utterances_with_equal_intensities_as_the_oracle_masks_them(
     policy: Policy, quarters: list[int], ratio: float, span: int, temperature: float, seed: int
 ):

@@ -193,6 +193,7 @@ def test_controls_come_with_each_seed_of_their_arm_and_hold_nothing_up(make):
     assert len(source.races) == 3
 
 
+@pytest.mark.slow
 def test_the_order_in_which_trials_end_and_interruptions_change_nothing(demo_workspace, tmp_path):
     def stepwise(name: str, seed: int) -> RacingSource:
         race = Race(demo_workspace, Workspace.at(tmp_path / name))

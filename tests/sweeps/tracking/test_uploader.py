@@ -332,6 +332,7 @@ def test_an_mlflow_that_is_down_costs_the_sweep_nothing(sweep: Sweep, caplog: py
     assert sum("everything is kept in" in record.message for record in caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_a_hanging_mlflow_is_left_behind_at_the_deadline(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
@@ -382,6 +383,7 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         tracking_uri(tmp_path)
 
 
+@pytest.mark.slow
 def test_our_client_is_impatient_sends_no_telemetry_and_leaves_the_environment_alone() -> None:
     """In a process of its own: pytest's environment already turns MLflow's telemetry off."""
     script = (
