@@ -50,14 +50,15 @@ def watch(name: str, interval: float | None, workspace: Path | None) -> None:
     from core.store import Workspace
     from sweeps.observer import Observer
     from sweeps.status_text import status_text
-    from sweeps.watch import watch_live, watch_plain
+    from sweeps.watch import ctrl_c_between_looks, watch_live, watch_plain
 
     observer, console = Observer(name, Workspace.at(workspace)), Console()
     try:
-        if console.is_terminal:
-            found = watch_live(observer, console, interval=interval or 2.0)
-        else:
-            found = watch_plain(observer, interval=interval or 10.0, say=click.echo)
+        with ctrl_c_between_looks() as pause:
+            if console.is_terminal:
+                found = watch_live(observer, console, interval=interval or 2.0, pause=pause)
+            else:
+                found = watch_plain(observer, interval=interval or 10.0, say=click.echo, pause=pause)
     except KeyboardInterrupt:
         click.echo(f"the sweep goes on; look again: sweep watch {name}{_elsewhere(workspace)}", err=True)
         return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["changes", "watch_live", "watch_plain"]
+__all__ = ["changes", "ctrl_c_between_looks", "watch_live", "watch_plain"]
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
@@ -22,7 +25,28 @@ LOOK_S = 1.0
 FEWEST_ARMS = 4
 
 
-def watch_plain(observer: Observer, *, interval: float, say: Callable[[str], None]) -> Status:
+@contextmanager
+def ctrl_c_between_looks() -> Iterator[Callable[[float], None]]:
+    """A pause, in seconds, that Ctrl-C ends with KeyboardInterrupt, at the next one if it comes in a look.
+
+    Raised wherever the program happens to be, it may come out in a destructor, where Python drops it.
+    """
+    asked = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+
+    def pause(seconds: float) -> None:
+        if asked.wait(seconds):
+            raise KeyboardInterrupt
+
+    try:
+        yield pause
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def watch_plain(
+    observer: Observer, *, interval: float, say: Callable[[str], None], pause: Callable[[float], None] = time.sleep
+) -> Status:
     """Say each change in a line as it is seen, and the counts at most once per `interval` seconds.
 
     Returns the last status, when nobody runs the sweep any more.
@@ -35,14 +59,16 @@ def watch_plain(observer: Observer, *, interval: float, say: Callable[[str], Non
             said = counts_line(status)
             due = time.monotonic() + interval
             say(f"{status.sweep}: {said}")
-        time.sleep(min(interval, LOOK_S))
+        pause(min(interval, LOOK_S))
         before, status = status, observer.look()
         for line in changes(before, status):
             say(line)
     return status
 
 
-def watch_live(observer: Observer, console: Console, *, interval: float) -> Status:
+def watch_live(
+    observer: Observer, console: Console, *, interval: float, pause: Callable[[float], None] = time.sleep
+) -> Status:
     """Show the status on the whole screen, anew every `interval` seconds, until nobody runs the sweep any more."""
     status = observer.look()
     if not status.driven:
@@ -50,7 +76,7 @@ def watch_live(observer: Observer, console: Console, *, interval: float) -> Stat
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while status.driven:
             live.update(Text(_screen(status, console), no_wrap=True), refresh=True)
-            time.sleep(interval)
+            pause(interval)
             status = observer.look()
     return status
 
