@@ -5,7 +5,15 @@ U utterances, F positions of all utterances together, P positions of one, L laye
 
 from __future__ import annotations
 
-__all__ = ["FRAMES_MODULES", "Frames", "StatesFile", "chosen_layers", "frames_recipe", "make_frames"]
+__all__ = [
+    "FRAMES_MODULES",
+    "Frames",
+    "StatesFile",
+    "chosen_layers",
+    "frames_keys",
+    "frames_recipe",
+    "make_frames",
+]
 
 import json
 from collections.abc import Sequence
@@ -27,9 +35,9 @@ from core.identity import Json
 from core.models.upstream import Upstream
 from core.progress import Progress
 from core.relevance import unused_settings
-from core.resolve import upstream_modules
+from core.resolve import Corpora, upstream_modules
 from core.store import Artifact, Recipe, Workspace, write_atomically
-from core.upstreams import SharedInputs, settings_of, trained_upstream
+from core.upstreams import SharedInputs, settings_of, trained_upstream, upstream_keys
 
 FRAMES_MODULES = ("core.features", "core.frames")
 
@@ -124,6 +132,14 @@ def frames_recipe(config: TrialConfig, shared: SharedInputs, upstream: str, *, l
     }
     modules = (*upstream_modules(config.upstream), *FRAMES_MODULES)
     return Recipe(stage="frames", settings=settings, inputs=(upstream, shared.evaluated.key), modules=modules)
+
+
+def frames_keys(
+    config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs, layers: Sequence[int] | None
+) -> tuple[str, ...]:
+    """Keys of the states of each upstream of a trial, in the upstreams' order, made already or not."""
+    upstreams = upstream_keys(config, corpora, workspace, shared=shared)
+    return tuple(frames_recipe(config, shared, key, layers=layers).key(workspace.store) for key in upstreams)
 
 
 def make_frames(

@@ -7,20 +7,10 @@ same settings.
 from __future__ import annotations
 
 __all__ = [
-    "LOOP_MODULES",
-    "Pretrained",
-    "SharedInputs",
-    "Training",
-    "pretrain_modules",
-    "pretrain_recipe",
-    "pretrain_upstreams",
-    "prepare",
-    "settings_of",
-    "shared_artifacts",
-    "trained_upstream",
-    "upstream_keys",
-    "write_examples",
-]
+    "LOOP_MODULES", "Pretrained", "SharedInputs", "Training", "pretrain_modules", "pretrain_recipe",
+    "pretrain_upstreams", "prepare", "settings_of", "shared_artifacts", "trained_upstream", "upstream_artifacts",
+    "upstream_keys", "write_examples",
+]  # fmt: skip
 
 import io
 import json
@@ -179,6 +169,15 @@ def pretrain_upstreams(
         upstreams.append(upstream)
         yield tally.now()
     return _pretrained(upstreams, parts)
+
+
+def upstream_artifacts(
+    config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
+) -> tuple[str, ...]:
+    """`<stage>/<key>` of the upstreams that the trial trains, or finds; one that came trained is no artifact."""
+    if not config.pretrains:
+        return ()
+    return tuple(f"pretrain/{key}" for key in upstream_keys(config, corpora, workspace, shared=shared))
 
 
 def upstream_keys(

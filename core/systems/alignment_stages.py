@@ -129,7 +129,7 @@ def make_units(
     flops = _flops_per_frame(listener)
     state = yield from _follow(loop, tally, flops_per_frame=flops)
     _save_weights(claim.out / "weights.pt", listener.model.state_dict())
-    _of_training(state, flops).write(claim.out)
+    _of_training(state, flops, {}).write(claim.out)
 
 
 def make_tuning(
@@ -150,7 +150,7 @@ def make_tuning(
     _save_weights(claim.out / "weights.pt", tuned.model.upstream.state_dict())
     head = {name: value for name, value in tuned.model.state_dict().items() if not name.startswith("upstream.")}
     _save_weights(claim.out / "head.pt", head)
-    _of_training(tuned.state, flops, epoch=tuned.epoch, validation=tuned.validation).write(claim.out)
+    _of_training(tuned.state, flops, {"epoch": tuned.epoch, "validation": tuned.validation}).write(claim.out)
 
 
 def scores_in(tuning: Artifact) -> NDArray[np.float32]:
@@ -194,7 +194,7 @@ def _follow(
             steps, frames, seconds = state.step, state.frames, state.seconds
 
 
-def _of_training(state: TrainingState, flops_per_frame: float, **facts: float) -> Notes:
+def _of_training(state: TrainingState, flops_per_frame: float, facts: dict[str, float]) -> Notes:
     return Notes(
         steps=state.step,
         frames=state.frames,

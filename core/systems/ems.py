@@ -27,7 +27,14 @@ from core.resolve import Corpora, upstream_modules
 from core.store import Artifact, Recipe, Workspace, write_atomically
 from core.systems.outcome import Outcome
 from core.underway import Tally, Underway
-from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, trained_upstream, upstream_keys
+from core.upstreams import (
+    SharedInputs,
+    pretrain_upstreams,
+    settings_of,
+    trained_upstream,
+    upstream_artifacts,
+    upstream_keys,
+)
 
 
 def _embed_modules(upstream: UpstreamName) -> tuple[str, ...]:
@@ -43,11 +50,10 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
-    store, own = workspace.store, []
-    for upstream in upstream_keys(config, corpora, workspace, shared=shared):
-        own += [f"pretrain/{upstream}"] if config.pretrains else []
-        own.append(f"embed/{_embed_recipe(config, shared, upstream).key(store)}")
-    return tuple(own)
+    upstreams = upstream_keys(config, corpora, workspace, shared=shared)
+    embeddings = [_embed_recipe(config, shared, key).key(workspace.store) for key in upstreams]
+    own = upstream_artifacts(config, corpora, workspace, shared=shared)
+    return (*own, *(f"embed/{key}" for key in embeddings))
 
 
 def run(

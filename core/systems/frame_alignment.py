@@ -45,7 +45,7 @@ from core.systems.alignment_stages import (
 from core.systems.outcome import Outcome
 from core.underway import Tally, Underway
 from core.unit_batches import UnitLabels
-from core.upstreams import SharedInputs, pretrain_upstreams, upstream_keys
+from core.upstreams import SharedInputs, pretrain_upstreams, upstream_artifacts, upstream_keys
 
 # What makes an artifact is the code imported now, whatever happens to its files while a long trial runs.
 for _name in get_args(UpstreamName):
@@ -64,7 +64,7 @@ def artifacts_of(
     track = _track(config, corpora, workspace, shared)
     inputs = _keys(shared, track)
     upstreams = upstream_keys(config, corpora, workspace, shared=shared)
-    own = [f"pretrain/{key}" for key in upstreams] if config.pretrains else []
+    own = [*upstream_artifacts(config, corpora, workspace, shared=shared)]
     own += [f"{track.stage}/{track.key}"] if track else []
     for place, fold in enumerate(corpora.folds.folds):
         upstream = upstreams[place % len(upstreams)]

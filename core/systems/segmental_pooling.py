@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.config import TrialConfig
 from core.corpora.folds import Fold
-from core.frames import Frames, frames_recipe, make_frames
+from core.frames import Frames, frames_keys, make_frames
 from core.identity import Json, code_version, digest
 from core.pooled_probe import fit_pooled_head
 from core.predictions import class_predictions
@@ -36,7 +36,7 @@ from core.spoken_frames import SpokenFrames, everywhere, spoken
 from core.store import Claim, Recipe, Workspace, write_atomically
 from core.systems.outcome import Outcome
 from core.underway import Tally, Underway
-from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_keys
+from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_artifacts
 from core.vad import Speech, make_speech, speech_recipe
 
 _HEAD_MODULES = (
@@ -52,11 +52,9 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
-    store, own, frames = workspace.store, [], []
-    for upstream in upstream_keys(config, corpora, workspace, shared=shared):
-        frames.append(frames_recipe(config, shared, upstream, layers=config.sap.layers).key(store))
-        own += [f"pretrain/{upstream}"] if config.pretrains else []
-        own.append(f"frames/{frames[-1]}")
+    store = workspace.store
+    frames = frames_keys(config, corpora, workspace, shared=shared, layers=config.sap.layers)
+    own = [*upstream_artifacts(config, corpora, workspace, shared=shared), *(f"frames/{key}" for key in frames)]
     speech = _speech_keys(config, corpora, workspace)
     own += [f"vad/{key}" for key in speech]
     if config.sap.pooling not in LINEAR_POOLINGS:

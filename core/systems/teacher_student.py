@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from core.config import TrialConfig
 from core.dimensions import dimension_labels
-from core.frames import Frames, frames_recipe, make_frames
+from core.frames import Frames, frames_keys, make_frames
 from core.identity import Json, code_version, digest
 from core.lessons import FoldLessons, Lesson, lessons_of
 from core.predictions import dimension_predictions
@@ -33,7 +33,7 @@ from core.store import Artifact, Claim, Recipe, Workspace, write_atomically
 from core.systems.outcome import Outcome
 from core.text_embeddings import make_text_embeddings, text_embeddings, text_recipe
 from core.underway import Tally, Underway
-from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_keys
+from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_artifacts
 
 _MODULES = (
     "core.guidance", "core.lessons", "core.metrics", "core.models.summariser", "core.regression", "core.seeding",
@@ -54,14 +54,12 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
-    store, own, frames = workspace.store, [], []
-    for upstream in upstream_keys(config, corpora, workspace, shared=shared):
-        frames.append(frames_recipe(config, shared, upstream, layers=None).key(store))
-        own += [f"pretrain/{upstream}"] if config.pretrains else []
-        own.append(f"frames/{frames[-1]}")
+    store = workspace.store
+    frames = frames_keys(config, corpora, workspace, shared=shared, layers=None)
+    own = [*upstream_artifacts(config, corpora, workspace, shared=shared), *(f"frames/{key}" for key in frames)]
     text = text_recipe(config, corpora.evaluated).key(store) if _reads(config) else None
     own += [f"text/{text}"] if text else []
-    trial = _Trial(config=config, corpora=corpora, workspace=workspace, frames=tuple(frames), text=text)
+    trial = _Trial(config=config, corpora=corpora, workspace=workspace, frames=frames, text=text)
     for k, lessons in enumerate(trial.lessons()):
         teachers = [trial.recipe(k, lesson).key(store) for lesson in lessons.teachers]
         own += [f"teacher/{key}" for key in teachers]

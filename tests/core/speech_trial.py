@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from core.config import CorpusConfig, TrialConfig
 from core.corpora.loading import load_manifest
 from core.corpora.manifest import Manifest
+from core.records import Record
 from core.store import Workspace
+from core.trial import run_trial
 from tests.core.tiny_trial import tiny_trial
 
 SPEAKERS = ("Ses01F", "Ses01M", "Ses02F")
@@ -39,6 +42,11 @@ def chosen(manifest: Manifest) -> list[Any]:
             own = [one for one in manifest.utterances if (one.speaker, one.label) == (speaker, label)]
             found += own[:4]
     return found
+
+
+def run_poolings(corpus: Path, workspace: Workspace, poolings: Sequence[str]) -> dict[str, Record]:
+    """A whole trial of each pooling → its record."""
+    return {name: run_trial(speech_trial(corpus, {"pooling": name, "heads": 2}), workspace) for name in poolings}
 
 
 def speech_trial(folder: Path, sap: dict[str, Any], changes: dict[str, Any] | None = None) -> TrialConfig:

@@ -16,8 +16,7 @@ from core.records import Record
 from core.replay import TOLERANCE
 from core.resolve import resolve
 from core.store import Workspace
-from core.trial import run_trial
-from tests.core.speech_trial import speech_trial, write_speech_corpus
+from tests.core.speech_trial import run_poolings, speech_trial, write_speech_corpus
 
 # One trial of each way: a linear pooling over all positions, one over speech, and one that is learnt over both.
 POOLINGS = ("gap", "gap+sap", "gap+sap+attention")
@@ -33,8 +32,7 @@ def corpus(tmp_path_factory, demo_workspace) -> Path:
 @pytest.fixture(scope="module")
 def ran(corpus, tmp_path_factory) -> tuple[Workspace, dict[str, Record]]:
     workspace = Workspace.at(tmp_path_factory.mktemp("ran"))
-    records = {name: run_trial(speech_trial(corpus, {"pooling": name, "heads": 2}), workspace) for name in POOLINGS}
-    return workspace, records
+    return workspace, run_poolings(corpus, workspace, POOLINGS)
 
 
 def recording(ran: tuple[Workspace, dict[str, Record]], corpus: Path) -> np.ndarray:

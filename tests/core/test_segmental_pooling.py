@@ -13,7 +13,7 @@ from core.records import Record, read_predictions
 from core.resolve import resolve
 from core.store import Workspace
 from core.trial import identify, run_trial, trial_steps
-from tests.core.speech_trial import SPEAKERS, speech_trial, write_speech_corpus
+from tests.core.speech_trial import SPEAKERS, run_poolings, speech_trial, write_speech_corpus
 from tests.core.tiny_trial import tiny_trial
 
 POOLINGS = ("gap", "sap", "gap+sap", "gap+sap+attention", "attention")
@@ -32,8 +32,7 @@ def corpus(tmp_path_factory, demo_workspace) -> Path:
 @pytest.fixture(scope="module")
 def ran(corpus, tmp_path_factory) -> tuple[Workspace, dict[str, Record]]:
     workspace = Workspace.at(tmp_path_factory.mktemp("ran"))
-    records = {name: run_trial(speech_trial(corpus, {"pooling": name, "heads": 2}), workspace) for name in POOLINGS}
-    return workspace, records
+    return workspace, run_poolings(corpus, workspace, POOLINGS)
 
 
 def scores(workspace: Workspace, record: Record, *, split="test", columns=("score_ang", "score_sad")) -> np.ndarray:
