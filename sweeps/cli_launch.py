@@ -203,7 +203,7 @@ def _go(
     if anything and not yes:
         click.confirm("Start?", abort=True, err=True)
     with display.live():
-        result = run(launching, workspace, display=display, retrying=retrying)
+        result = run(launching, workspace, display=display, retrying=retrying, anything_open=anything)
     if as_json:
         click.echo(json.dumps(result.as_json()))
         sys.exit(result.exit_code)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Resources", "connected", "slots"]
+__all__ = ["Resources", "connected", "connecting", "slots"]
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,6 +71,18 @@ def connected(resources: Resources) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def connecting(resources: Resources) -> Iterator[Callable[[], None]]:
+    """A local Ray, started behind the block's back; gives what waits until it is there and raises as `connected`."""
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        connection = thread.submit(stack.enter_context, connected(resources))
+        try:
+            yield lambda: connection.result()
+        finally:
+            # What is only half started cannot be stopped.
+            connection.exception()
 
 
 def slots(resources: Resources) -> int:

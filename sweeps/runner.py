@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LaunchResult", "count", "launch", "registrations"]
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from core.records import read_record
 from core.resolve import corpora_key, resolve
 from core.store import Workspace
 from core.upstreams import prepare
-from sweeps.cluster import connected, slots
+from sweeps.cluster import connected, connecting, slots
 from sweeps.display import Display
 from sweeps.driver import Driver
 from sweeps.ending import Ending
@@ -70,12 +70,14 @@ class LaunchResult:
 
 
 def launch(
-    launching: Launching, workspace: Workspace, *, display: Display, retrying: Collection[FailureKind] = ()
-) -> LaunchResult:
+    launching: Launching, workspace: Workspace, *, display: Display, retrying: Collection[FailureKind] = (),
+    anything_open: bool = True,
+) -> LaunchResult:  # fmt: skip
     """Run what is open of a sweep and return how all of its trials ended.
 
     Args:
         retrying: trials that failed for one of these reasons are run once more.
+        anything_open: as far as is known; then Ray starts at once, while the sweep is still being planned.
 
     The sweep's folder gets how it was launched, its plan, journal, signs of life, and Ray's own state. Where memory is
     short the trials of that upstream are run anew with half the micro-batch, all of them: pairs stay alike. Raises
@@ -92,7 +94,8 @@ def launch(
         while True:
             ending = Ending(heartbeat, display)
             with ending.on_signals():
-                result = _Leg(launching, workspace, heartbeat=heartbeat, ending=ending, display=display).run()
+                leg = _Leg(launching, workspace, heartbeat=heartbeat, ending=ending, display=display)
+                result = leg.run(anything_open=anything_open)
             if ending.short_of_memory is None:
                 return result
             launching = _with_less_memory(launching, ending.short_of_memory, display)
@@ -113,13 +116,16 @@ class _Leg:
         self._launching, self._workspace = launching, workspace
         self._heartbeat, self._ending, self._display = heartbeat, ending, display
 
-    def run(self) -> LaunchResult:
+    def run(self, *, anything_open: bool) -> LaunchResult:
         name = self._launching.definition.name
         self._launching.write(self._workspace)
         source: TrialSource | None = None
+        connection: Callable[[], None] | None = None
         tracker, patience = None, UPLOAD_PATIENCE_S
         with ExitStack() as stack:
             try:
+                if anything_open:
+                    connection = self._connecting(stack)
                 planner = self._launching.planner(self._workspace, progress=self._progress)
                 source = self._launching.source(planner, self._workspace)
                 while not (open_trials := source.plan.open_trials(self._workspace)) and source.advance():
@@ -127,10 +133,9 @@ class _Leg:
                 source.plan.write(self._workspace)
                 self._heartbeat.planned(source.plan)
                 if open_trials:
+                    connection = connection or self._connecting(stack)
                     self._prepare(open_trials)
-                    if not self._launching.resources.address:
-                        stack.enter_context(connected(self._launching.resources))
-                        self._ending.listen()
+                    connection()
                 self._ending.preparing = False
                 tracker = self._tracker(name, with_ray=bool(open_trials))
                 tracker.register(registrations(source.plan, self._workspace))
@@ -146,6 +151,11 @@ class _Leg:
                 if tracker is not None:
                     self._stop(tracker, result, patience)
         return result
+
+    def _connecting(self, stack: ExitStack) -> Callable[[], None]:
+        """Starts a local Ray; gives what waits for it. Another one was connected to before the sweep was locked."""
+        resources = self._launching.resources
+        return stack.enter_context(connecting(resources)) if not resources.address else lambda: None
 
     def _tracker(self, name: str, *, with_ray: bool) -> Any:
         if with_ray:

@@ -32,7 +32,7 @@ from sweeps.tracking.sweep_files import folder_of, sweep_files
 
 _logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 2.0
+_PAUSE_SECONDS = 5.0
 """Between two passes while all is well."""
 _LONGEST_PAUSE_SECONDS = 60.0
 """Between two tries of an MLflow that is down; the pause doubles up to this."""
