@@ -142,7 +142,7 @@ def test_damaged_weights_and_a_changed_config_are_refused(damaged):
         load_package(damaged)
     content = json.loads((damaged / "config.json").read_text())
     for change, said in (
-        ({"schema_version": 2}, "schema_version: "),
+        ({"schema_version": 3}, "schema_version: "),
         ({"kind": "colours"}, "kind: "),
         ({"surprise": 1}, "surprise: "),
         ({"outputs": []}, "outputs: "),
