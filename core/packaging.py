@@ -37,7 +37,7 @@ class Choice:
 
     @property
     def rule(self) -> str:
-        name = self.metric.replace("_", " ").upper()
+        name = "CCC" if self.metric == "ccc_mean" else self.metric.replace("_", " ").upper()
         return (
             f"seed with the highest mean validation {name} over folds (lowest seed on ties), then its fold with the "
             f"highest validation {name} (first on ties); the test part has no say"

@@ -93,12 +93,12 @@ class AlignmentPredictor:
         padding_1P = torch.zeros(states_1PH.shape[:2], dtype=torch.bool)
         heard = Heard(layers=[states_1PH], valid_BP=~padding_1P, hidden_BP=padding_1P)
         pooling = self.head.pooling
-        attended = isinstance(pooling, AttentionPooling)
+        weights_1P = pooling.weights(states_1PH, padding_1P) if isinstance(pooling, AttentionPooling) else None
         return Answer(
             kind="classes",
             values_C=self.head.logits(heard)[0].numpy(),
             frame_values_PC=self.head.classify(states_1PH[0]).numpy(),
-            weights_P=pooling.weights(states_1PH, padding_1P)[0].numpy() if attended else None,
+            weights_P=None if weights_1P is None else weights_1P[0].numpy(),
         )
 
 

@@ -90,7 +90,7 @@ class StudentPredictor:
         chosen = chosen_layers(self.config.transformer.layers, exposed=states_PLH.shape[1])
         # As the trial kept them: in half precision.
         kept_PLH = torch.from_numpy(states_PLH[:, list(chosen)].astype(np.float16).astype(np.float32))
-        reduced_PLH = torch.stack([part.mean(0) for part in kept_PLH.split(self.config.teacher.reduce)])
+        reduced_PLH = torch.stack([part.mean(0) for part in torch.split(kept_PLH, self.config.teacher.reduce)])
         output_D = self.student(reduced_PLH[None], torch.tensor([len(reduced_PLH)]), None)[0].double().numpy()
         return Answer(kind="dimensions", values_C=(self.centre_D + self.scale_D * output_D).astype(np.float32))
 

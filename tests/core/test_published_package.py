@@ -147,6 +147,7 @@ def test_a_predictor_leaves_torchs_generator_alone(package):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wavlm", "wav2vec2", "data2vec"])
 def test_the_whole_family(kind, corpus, tmp_path):
     model = save_transformer(tmp_path / kind, kind, large=kind == "wav2vec2")
@@ -155,6 +156,7 @@ def test_the_whole_family(kind, corpus, tmp_path):
     comes_back(package_choice(choose([record]), workspace), corpus, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_poolings_of_sap(corpus, model, tmp_path):
     for name in ("gap", "attention"):
         workspace, record = run(corpus, model, system="sap", sap={"pooling": name, "layers": [1, -1]})
@@ -163,6 +165,7 @@ def test_poolings_of_sap(corpus, model, tmp_path):
         assert back.config.hop_s == (0.02 if name == "gap" else None)
 
 
+@pytest.mark.slow
 def test_frame_alignment_keeps_the_tuned_weights(corpus, model, package, tmp_path):
     alignment = ALIGNMENT | {"audio": "transductive", "layer": 1}
     workspace, record = run(corpus, model, system="frame_alignment", masking=MASKING, alignment=alignment)

@@ -45,6 +45,7 @@ def test_predictions_of_every_fold_are_the_records(finished):
         made = package_choice(Choice(record=record, fold=fold, metric="ccc_mean", mean=0.1, reached=0.1), workspace)
         assert made.tried == 12
         assert made.difference < 1e-5 < TOLERANCE
+    assert choose([record]).rule.startswith("seed with the highest mean validation CCC over folds")
 
 
 def test_the_folder_is_enough_and_says_nothing_of_words_or_places(finished, package, corpus, tmp_path):
