@@ -16,6 +16,7 @@ __all__ = [
     "FinishedTrial",
     "Package",
     "Predictor",
+    "PublishedUpstream",
     "exportable",
     "load_package",
     "package_files",
@@ -28,6 +29,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -51,10 +53,22 @@ HASH = "weights_sha256"
 Tensors = Mapping[str, NDArray[Any]]
 
 
+class PublishedUpstream(Config):
+    """An upstream that came trained, as far as it is no weights."""
+
+    model: str
+    """Its name on the hub, or the last name of its folder."""
+    architecture: dict[str, Any]
+    """Its config as transformers writes it."""
+    normalises: bool
+    """Whether it wants audio at zero mean and unit variance."""
+
+
 class ExportedConfig(Config):
     """What an exported model is. Change the layout only together with `schema_version`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
+    """1 had no `published`."""
     system: SystemName
     kind: Literal["classes", "dimensions"]
     outputs: tuple[str, ...] = Field(min_length=1)
@@ -63,6 +77,8 @@ class ExportedConfig(Config):
     """Seconds from one position to the next; position p begins at p · hop_s. None: only whole recordings are scored."""
     settings: dict[str, Any]
     """The parts of the trial's config that the model is built from."""
+    published: PublishedUpstream | None = None
+    """None where the upstream was trained here: the settings then say all."""
     packages: dict[str, str] = Field(default_factory=dict)
     """Packages beside this program's own that a score depends on → version in the trial."""
     threads: int = Field(ge=1)
@@ -92,7 +108,10 @@ class Answer:
     kind: Literal["classes", "dimensions"]
     values_C: NDArray[np.float32]
     frame_values_PC: NDArray[np.float32] | None = None
-    """None where the system has none. Where the head is linear in the frames, their mean is `values_C`."""
+    """None where the system has none. Where the head is linear in the frames, their mean, weighted by `weights_P`, is
+    `values_C`."""
+    weights_P: NDArray[np.float32] | None = None
+    """How much each position counts in the recording's values, sum 1. None: all the same, or no scores of frames."""
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -142,19 +161,35 @@ class Exportable(Protocol):
         """Raises BadInputError for tensors that do not fit the config."""
 
 
-_MODULES: dict[SystemName, str] = {"ems": "core.systems.ems_package", "sap": "core.systems.sap_package"}
+_MODULES: dict[SystemName, str] = {
+    "ems": "ems_package", "sap": "sap_package", "frame_alignment": "alignment_package",
+    "teacher_student": "student_package",
+}  # fmt: skip
 
 
 def exportable(system: SystemName) -> Exportable:
-    """The packaging of a system; imports torch. Raises BadInputError for a system that has none."""
-    if system not in _MODULES:
-        raise BadInputError(f"system {system!r}: its models cannot be exported yet; those of {', '.join(_MODULES)} can")
-    return cast("Exportable", importlib.import_module(_MODULES[system]))
+    """The packaging of a system; imports torch."""
+    return cast("Exportable", importlib.import_module(f"core.systems.{_MODULES[system]}"))
 
 
 def predictor_of(package: Package) -> Predictor:
-    """Ready to run on the CPU. Raises BadInputError."""
+    """Ready to run on the CPU. Raises BadInputError, and MissingDependencyError for a package that is not here."""
+    _check_packages(package.config)
     return exportable(package.config.system).predictor(package)
+
+
+def _check_packages(config: ExportedConfig) -> None:
+    for name, wanted in config.packages.items():
+        try:
+            there = version(name)
+        except PackageNotFoundError as error:
+            raise MissingDependencyError(
+                f"exported model of trial {config.trial_key}: needs {name} {wanted} (pip install 'emsweep[systems]')"
+            ) from error
+        if there != wanted:
+            raise BadInputError(
+                f"exported model of trial {config.trial_key}: was made with {name} {wanted}, here is {there}"
+            )
 
 
 def package_files(package: Package) -> dict[str, bytes]:

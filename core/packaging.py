@@ -37,7 +37,7 @@ class Choice:
 
     @property
     def rule(self) -> str:
-        name = self.metric.replace("_", " ").upper()
+        name = "CCC" if self.metric == "ccc_mean" else self.metric.replace("_", " ").upper()
         return (
             f"seed with the highest mean validation {name} over folds (lowest seed on ties), then its fold with the "
             f"highest validation {name} (first on ties); the test part has no say"
@@ -84,11 +84,10 @@ def choose(records: Sequence[Record]) -> Choice:
 def package_choice(choice: Choice, workspace: Workspace, *, progress: Progress = silent) -> Checked:
     """The chosen model, packaged and tried on its fold's validation and test audio.
 
-    Raises BadInputError for a system that cannot be exported, a corpus or artifact that is gone, and a model that does
+    Raises BadInputError for a trial that cannot be exported, a corpus or artifact that is gone, and a model that does
     not say what the trial's predictions say; CorpusError for a corpus that has changed.
     """
     record = choice.record
-    system = exportable(record.config.get("system", record.system))
     config = _config(record)
     corpora = resolve(config, workspace, progress=progress)
     if corpora.evaluated.fingerprint != record.corpus.fingerprint:
@@ -98,7 +97,7 @@ def package_choice(choice: Choice, workspace: Workspace, *, progress: Progress =
         )
     trial = FinishedTrial(record=record, config=config, corpora=corpora, workspace=workspace)
     place = [fold.name for fold in corpora.folds.folds].index(choice.fold)
-    package = system.package(trial, fold=place, progress=progress)
+    package = exportable(config.system).package(trial, fold=place, progress=progress)
     tried, difference = _try(trial, package, progress=progress)
     speaker_of = {utterance.utterance: utterance.speaker for utterance in corpora.evaluated.utterances}
     train = corpora.folds.folds[place].train

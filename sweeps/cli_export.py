@@ -69,7 +69,8 @@ def predict(model: Path, audio: tuple[Path, ...], frames: bool, csv_path: Path |
     """Score AUDIO, files or folders of them, with the model that `sweep export` wrote to DIR.
 
     Scores of classes are probabilities. With --frames also `value_CLASS`, logits: their mean over a file's frames is
-    the file's. Exit code 0: all files scored, 3: some could not be used (one line each), 1: none could.
+    the file's, weighted by `weight` where the model attends to some more. Exit code 0: all files scored, 3: some could
+    not be used (one line each), 1: none could.
 
     Example: sweep predict ems-model recordings/ --csv emotions.csv
     """
@@ -118,11 +119,13 @@ def _frame_rows(found: Prediction, config: ExportedConfig) -> Iterator[dict[str,
     assert scores_PC is not None
     assert values_PC is not None
     assert config.hop_s is not None
+    weights_P = found.answer.weights_P
     for place, (scores_C, values_C) in enumerate(zip(scores_PC, values_PC, strict=True)):
         yield {
             "file": str(found.path),
             "start_s": round(place * config.hop_s, 4),
             "end_s": round(min((place + 1) * config.hop_s, found.duration_s), 4),
+            **({} if weights_P is None else {"weight": float(weights_P[place])}),
             **_scores(config, scores_C, values_C),
         }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.corpora.terms import terms_of
+from core.exported import PublishedUpstream
 from core.packaging import Checked, Choice
 from core.predicting import LONGEST_S
 from core.records import CorpusEntry, Record
@@ -35,7 +36,7 @@ def card_text(choice: Choice, checked: Checked, scores: ReportedScores, *, weigh
     sections = (
         _heading(choice.record, checked, scores, weights),
         _training(choice, checked),
-        _corpora(choice.record),
+        _corpora(choice.record, checked.package.config.published),
         _results(choice.record, scores),
         _use(checked),
         _limits(choice.record, checked),
@@ -79,9 +80,10 @@ def _training(choice: Choice, checked: Checked) -> list[str]:
     rows: list[tuple[str, object]] = [
         ("folds", f"{protocol.n_folds}, {protocol.folds}; validation: {protocol.validation}"),
         (
-            "head fitted on",
+            "upstream and head fine-tuned on" if record.system == "frame_alignment" else "head fitted on",
             f"{_count(checked.train, 'utterance')} of {_count(checked.speakers, 'speaker')}: the fold's train part",
         ),
+        *_of_system(record),
         ("upstream pre-trained on", heard[protocol.pretraining_audio] if record.pretraining else None),
         ("masking", f"{mask.policy}, {100 * mask.realised_ratio:.1f} % of the frames hidden" if mask else None),
         ("transductive", "yes" if protocol.transductive else "no"),
@@ -99,11 +101,29 @@ def _training(choice: Choice, checked: Checked) -> list[str]:
     return ["## What it was trained on, and how it was chosen", "", *_table(rows)]
 
 
+def _of_system(record: Record) -> list[tuple[str, object]]:
+    """What is done in this system's training alone."""
+    if record.system == "frame_alignment":
+        whole = record.config["alignment"]["audio"] == "transductive"
+        part = "all audio of the corpus, the test part's included" if whole else "the fold's train part"
+        return [("upstream adapted on", f"{part}, without labels")]
+    if record.system == "teacher_student":
+        alone = record.config["teacher"]["weighting"] == "none"
+        return [("teacher", "none" if alone else _TEACHER)]
+    return []
+
+
+_TEACHER = (
+    "one that also read the transcripts. It predicts nothing without them and is not exported: this is its student, "
+    "which only hears"
+)
+
+
 def _score(metric: str, value: float) -> str:
     return f"{value:.3f}" if metric.startswith("ccc") else f"{100 * value:.1f} %"
 
 
-def _corpora(record: Record) -> list[str]:
+def _corpora(record: Record, published: PublishedUpstream | None) -> list[str]:
     roles = (
         ("evaluated", record.corpus),
         ("heard in pre-training", record.heard),
@@ -113,6 +133,12 @@ def _corpora(record: Record) -> list[str]:
     for role, corpus in roles:
         if corpus is not None:
             lines.append(f"- **{corpus.name}** ({role}): {_size(corpus)}. Terms: {terms_of(corpus.name)}")
+    if published is not None:
+        how = "fine-tuned" if record.system == "frame_alignment" else "as published"
+        lines.append(
+            f"- **{published.model}** (upstream that came trained; its weights are in this folder, {how}). Terms: see "
+            "the model's own licence."
+        )
     lines += [
         "",
         "The weights hold no recording. Terms above are a reminder, no legal advice: read the licence you signed.",

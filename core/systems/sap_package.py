@@ -10,27 +10,21 @@ __all__ = ["SapPredictor", "package", "predictor"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor
 
 from core.config import TrialConfig
-from core.errors import BadInputError, MissingDependencyError
-from core.exported import Answer, ExportedConfig, FinishedTrial, Package
-from core.exported_upstream import (
-    ExportedUpstream,
-    hop_s_of,
-    stored_artifacts,
-    trained_upstreams,
-    upstream_tensors,
-)
+from core.errors import BadInputError
+from core.exported import Answer, FinishedTrial, Package
+from core.exported_parts import HEAD, fill, head_tensors, settings_in, tensors_in
+from core.exported_upstream import ExportedUpstream, upstream_in
 from core.frames import Frames, chosen_layers
 from core.identity import digest
+from core.kept_upstream import described, first_input, keep, stored_artifacts, trained_upstreams
 from core.models.pooled_head import PooledHead
 from core.probe import ChosenHead, fit_probe, fold_index
 from core.progress import Progress, discard
@@ -39,40 +33,29 @@ from core.spoken_frames import SpokenFrames, everywhere, spoken
 from core.store import Artifact
 from core.vad import Speech, load_vad, make_speech, speech_flags, speech_probabilities
 
-HEAD = "head."
-"""Prefix of the names of the head's tensors, which are those of `core.models.pooled_head.PooledHead`."""
 VAD = "silero-vad"
 
 
 def package(trial: FinishedTrial, *, fold: int, progress: Progress) -> Package:
     """The upstream that this fold read, and the pooling and head that its validation part chose.
 
-    Raises BadInputError when artifacts of the trial are no longer in the store, or the upstream is not one of ours.
+    Raises BadInputError when artifacts of the trial are no longer in the store.
     """
-    config, record = trial.config, trial.record
+    config = trial.config
     torch.set_num_threads(config.compute.threads)
     upstreams = trained_upstreams(trial)
     linear = config.sap.pooling in LINEAR_POOLINGS
     head = _fitted(trial, upstreams, fold, progress=progress) if linear else _stored(trial, fold)
-    parts = {"system", "upstream", config.upstream, "features", "score", "sap", "probe"}
+    kept = keep(config, upstreams[fold % len(upstreams)])
     return Package(
-        config=ExportedConfig(
-            system="sap",
-            kind="classes",
-            outputs=trial.corpora.evaluated.classes,
+        config=described(
+            trial, kept, fold=fold, kind="classes", outputs=trial.corpora.evaluated.classes,
             # Where the mean is over speech alone, or learnt, no scores of single positions add up to the utterance's.
-            hop_s=hop_s_of(config) if config.sap.pooling == "gap" else None,
-            settings=config.model_dump(mode="json", include=parts),
-            packages={VAD: version(VAD)} if config.sap.pooling in SPEECH_POOLINGS else {},
-            threads=config.compute.threads,
-            trial_key=record.trial_key,
-            arm=record.arm,
-            seed=record.seed,
-            fold=trial.corpora.folds.folds[fold].name,
+            framed=config.sap.pooling == "gap", own={"sap": True, "probe": True},
+            packages=(VAD,) if config.sap.pooling in SPEECH_POOLINGS else (),
         ),
-        tensors=upstream_tensors(upstreams[fold % len(upstreams)])
-        | {f"{HEAD}{name}": value.numpy() for name, value in head.items()},
-    )
+        tensors=kept.tensors | head_tensors(head),
+    )  # fmt: skip
 
 
 def _stored(trial: FinishedTrial, fold: int) -> dict[str, Tensor]:
@@ -125,8 +108,7 @@ def _as_pooled_head(head: ChosenHead) -> dict[str, Tensor]:
 
 def _states(trial: FinishedTrial, upstream: Artifact, *, progress: Progress) -> SpokenFrames:
     for artifact in stored_artifacts(trial, "frames"):
-        inputs = artifact.description()["inputs"]
-        if isinstance(inputs, list) and inputs[0] == upstream.key:
+        if first_input(artifact) == upstream.key:
             frames = Frames.open(artifact.path)
             if trial.config.sap.pooling not in SPEECH_POOLINGS:
                 return everywhere(frames)
@@ -142,6 +124,7 @@ def _states(trial: FinishedTrial, upstream: Artifact, *, progress: Progress) -> 
 class SapPredictor:
     """Upstream, pooling and head on the CPU."""
 
+    config: TrialConfig
     upstream: ExportedUpstream
     head: PooledHead
     vad: Any
@@ -150,7 +133,7 @@ class SapPredictor:
     @torch.no_grad()
     def predict(self, samples_N: NDArray[np.float32]) -> Answer:
         """Logits of the recording; under `gap` also of each position by itself, whose mean they are."""
-        config = self.upstream.config
+        config = self.config
         states_PLH = self.upstream.states(samples_N)
         chosen = chosen_layers(config.sap.layers, exposed=states_PLH.shape[1])
         # As the trial kept them: in half precision.
@@ -168,51 +151,34 @@ class SapPredictor:
 
     def _speech(self, samples_N: NDArray[np.float32], positions: int) -> Tensor:
         """Which positions are speech, (1, P); all of them where none is, as in the trial."""
-        config = self.upstream.config
+        config = self.config
         if self.vad is None:
             return torch.ones((1, positions), dtype=torch.bool)
         (probabilities_C,) = speech_probabilities(self.vad, [samples_N])
         flags_P = speech_flags(
-            probabilities_C, threshold=config.sap.threshold, hop_s=hop_s_of(config), positions=positions
+            probabilities_C, threshold=config.sap.threshold, hop_s=self.upstream.hop_s, positions=positions
         )
         return torch.from_numpy(flags_P if flags_P.any() else np.ones_like(flags_P))[None]
 
 
 def predictor(package: Package) -> SapPredictor:
     """Raises BadInputError for settings, tensors or a silero-vad that are not those of such a model."""
-    _check_packages(package)
-    own = {name.removeprefix(HEAD): values for name, values in package.tensors.items() if name.startswith(HEAD)}
+    config, own = settings_in(package), tensors_in(package, HEAD)
+    what = f"exported model of trial {package.config.trial_key}"
     try:
-        config = TrialConfig.model_validate(package.config.settings)
         layers, hidden = len(own["layer_logits_L"]), own["project.weight"].shape[1]
-        width = hidden // (1 if config.sap.pooling in ("gap", "sap", "attention") else 2)
-        head = PooledHead(
-            layers=layers, hidden=width, projection=len(own["project.weight"]), classes=len(package.config.outputs),
-            config=config.sap,
-        )  # fmt: skip
-        head.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in own.items()})
-    except (ValidationError, KeyError, RuntimeError) as error:
-        text = f"no tensor {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else text
-        raise BadInputError(f"exported model of trial {package.config.trial_key}: {reason}") from error
+        projection = len(own["project.weight"])
+    except KeyError as error:
+        raise BadInputError(f"{what}: no tensor {error}") from error
+    head = PooledHead(
+        layers=layers, hidden=hidden // (1 if config.sap.pooling in ("gap", "sap", "attention") else 2),
+        projection=projection, classes=len(package.config.outputs), config=config.sap,
+    )  # fmt: skip
+    fill(head, own, what=what)
     torch.set_num_threads(package.config.threads)
     return SapPredictor(
-        upstream=ExportedUpstream.from_tensors(config, package.tensors),
+        config=config,
+        upstream=upstream_in(package, config),
         head=head.eval(),
         vad=load_vad() if config.sap.pooling in SPEECH_POOLINGS else None,
     )
-
-
-def _check_packages(package: Package) -> None:
-    for name, wanted in package.config.packages.items():
-        try:
-            there = version(name)
-        except PackageNotFoundError as error:
-            raise MissingDependencyError(
-                f"exported model of trial {package.config.trial_key}: needs {name} {wanted} (pip install "
-                "'emsweep[systems]')"
-            ) from error
-        if there != wanted:
-            raise BadInputError(
-                f"exported model of trial {package.config.trial_key}: was made with {name} {wanted}, here is {there}"
-            )

@@ -13,7 +13,7 @@ from tiny_trial import tiny_trial
 
 from core.audio import read_audio
 from core.errors import BadInputError, CorpusError
-from core.exported import exportable, load_package, package_files, predictor_of
+from core.exported import load_package, package_files, predictor_of
 from core.packaging import Checked, Choice, choose, package_choice
 from core.records import FoldMetrics, MetricsEntry, Record, read_record
 from core.replay import TOLERANCE
@@ -202,12 +202,6 @@ def test_one_upstream_for_all_folds_and_npc(tmp_path):
     assert made.package.config.hop_s == 0.01
     assert made.package.tensors["head.layer_weights_L"].shape == (4,)
     assert made.package.tensors["head.layer_weights_L"].sum() == pytest.approx(1)
-
-
-def test_systems_that_cannot_be_exported_are_named():
-    for system in ("frame_alignment", "teacher_student"):
-        with pytest.raises(BadInputError, match=f"system '{system}': its models cannot be exported yet"):
-            exportable(system)
 
 
 def test_a_config_that_is_no_longer_understood_names_its_commit(finished):

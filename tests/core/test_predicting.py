@@ -115,6 +115,15 @@ def test_bad_files_have_one_line_each_and_good_ones_are_scored(package, tmp_path
         assert "\n" not in reason
 
 
+def test_a_folder_of_the_first_layout_is_read(damaged, package, tmp_path):
+    content = json.loads((damaged / "config.json").read_text())
+    del content["published"]
+    (damaged / "config.json").write_text(json.dumps(content | {"schema_version": 1}))
+    soundfile.write(tmp_path / "a.wav", sound(), RATE)
+    then, now = (scored(each, tmp_path / "a.wav")[0].answer for each in (load_package(damaged), package))
+    assert np.array_equal(then.values_C, now.values_C)
+
+
 def test_silence_has_finite_scores(package, tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
     answer = scored(package, tmp_path)[0].answer
@@ -142,7 +151,7 @@ def test_damaged_weights_and_a_changed_config_are_refused(damaged):
         load_package(damaged)
     content = json.loads((damaged / "config.json").read_text())
     for change, said in (
-        ({"schema_version": 2}, "schema_version: "),
+        ({"schema_version": 3}, "schema_version: "),
         ({"kind": "colours"}, "kind: "),
         ({"surprise": 1}, "surprise: "),
         ({"outputs": []}, "outputs: "),

@@ -147,16 +147,6 @@ def test_what_cannot_be_exported_leaves_nothing(workspace, tmp_path):
     assert not out.parent.exists()
 
 
-def test_a_system_without_packaging_is_named(workspace, tmp_path):
-    for key in records_of(workspace):
-        path = workspace.trial(key) / "record.json"
-        content = json.loads(path.read_text())
-        content["system"] = content["config"]["system"] = "frame_alignment"
-        path.write_text(json.dumps(content))
-    said = refused("export", CELL, "--out", tmp_path / "m", "--no-register", "--workspace", workspace.root)
-    assert said == "system 'frame_alignment': its models cannot be exported yet; those of ems, sap can\n"
-
-
 def test_frames_as_csv_json_and_table(model, original, tmp_path):
     files = [corpus(original) / f"{name}.wav" for name in ("anna-angry-0", "ben-calm-1")]
     out = tmp_path / "frames.csv"
