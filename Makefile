@@ -23,7 +23,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: test-fast
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m alone
 
 test-fast: lint

@@ -12,6 +12,11 @@ from core.store import Workspace
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole sweeps first: what takes minutes must not be left to one of two workers at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real recordings (`ravdess/`, `emodb/`): `$EMSWEEP_TEST_DATA`, else `../shared/data`."""
