@@ -30,7 +30,7 @@ test-fast: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' --numprocesses 2 --dist worksteal
 
 bench: $(STAMP)
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$bench .py) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

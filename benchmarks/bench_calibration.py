@@ -1,8 +1,8 @@
 """Do the intervals cover, and does a sweep in which nothing helps find that something does? Truth is known here.
 
 Simulates null sweeps of 27 arms that share 9 twins, at the sizes of IEMOCAP and EmoDB, and counts. Prints a table and
-one JSON line. Run: python benchmarks/bench_calibration.py            a minute, few repetitions, writes nothing
-                    python benchmarks/bench_calibration.py --full     some minutes, writes docs/calibration.{csv,svg,md}
+one JSON line. Run: python -m benchmarks.bench_calibration            a minute, few repetitions, writes nothing
+                    python -m benchmarks.bench_calibration --full     some minutes, writes docs/calibration.{csv,svg,md}
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rival_intervals import speaker_intervals, utterance_interval
 from scipy import stats
-from simulated_sweeps import EMODB, IEMOCAP, Corpus, Scenario, gains, simulate
 
 from analysis.corrected_t import corrected_t_p
 from analysis.families import family
@@ -27,6 +25,8 @@ from analysis.intervals import interval, speaker_weights, spread, stacked, stude
 from analysis.paired import Contributions, contributions
 from analysis.sign_flips import sign_flip_p
 from analysis.svg import ACCENT, GRID, INK, MUTED, SECOND, styled
+from benchmarks.rival_intervals import speaker_intervals, utterance_interval
+from benchmarks.simulated_sweeps import EMODB, IEMOCAP, Corpus, Scenario, gains, simulate
 
 RESAMPLES = 2000
 UTTERANCE_RESAMPLES = 200

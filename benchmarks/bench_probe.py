@@ -1,7 +1,7 @@
 """What the probe's exactness saves: all folds from utterance means, against SUPERB's frame-level head fold by fold.
 
 Same folds, steps, batch size and machine, one thread. Prints one JSON line; the ratio is what to compare between
-machines. Run: python benchmarks/bench_probe.py
+machines. Run: python -m benchmarks.bench_probe
 """
 
 from __future__ import annotations
