@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["terms_of"]
+__all__ = ["UNKNOWN", "terms_of"]
 
 # Beside each: the page or file its line was checked against. What none of them says is not said here.
 _TERMS: dict[str, str] = {
@@ -21,8 +21,8 @@ _TERMS: dict[str, str] = {
     # "LICENSE.txt" of CREMA-D's repository; the citation is in its README.
     "crema-d": "Open Database License 1.0, contents under the Database Contents License 1.0. Cite Cao et al. 2014.",
     # "The MSP-Podcast Corpus" (arXiv 2509.09791), abstract; of the agreement no page could be read.
-    "msp-podcast": "cut from podcasts whose own licences permit distribution; the corpus itself is asked for at its "
-    "laboratory (Busso). What that agreement allows, models fitted on the recordings included, is for it to say. Cite "
+    "msp-podcast": "cut from podcasts whose own licences permit distribution; the corpus itself is given out under an "
+    "agreement with its laboratory. What that allows, models fitted on the recordings included, is for it to say. Cite "
     "Lotfian & Busso 2019.",
     # "Korean Emotion Multimodal Database in 2019 (KEMDy19)", the provider's page; the agreement could not be read.
     "kemdy19": "given out by ETRI after a licence agreement. What that allows, models fitted on the recordings "
