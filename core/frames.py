@@ -13,6 +13,8 @@ __all__ = [
     "frames_keys",
     "frames_recipe",
     "make_frames",
+    "utterance_states",
+    "write_states",
 ]
 
 import json
@@ -171,16 +173,24 @@ def _write(
     progress: Progress,
 ) -> None:  # fmt: skip
     """The states of an upstream that was trained here, from features."""
-    features = Features.open(shared.evaluated.path)
+    model = trained_upstream(config, shared, upstream)
+    write_states(config, model, Features.open(shared.evaluated.path), folder, layers=layers, progress=progress)
+
+
+def write_states(
+    config: TrialConfig, model: Upstream, features: Features, folder: Path, *, layers: Sequence[int] | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Write the files of a `frames` artifact: the states of an upstream of ours over the features of a corpus."""
     device = torch.device(config.compute.device)
-    model = trained_upstream(config, shared, upstream).to(device).eval()
+    model = model.to(device).eval()
     stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
     hop_s = stack * config.features.hop_ms / 1000
-    first_PLH = _states(model, features, 0, device)
+    first_PLH = utterance_states(model, features, 0, device)
     chosen = chosen_layers(layers, exposed=first_PLH.shape[1])
     with StatesFile(folder, layers=chosen, hidden=first_PLH.shape[2], hop_s=hop_s) as states:
         for place, utterance in enumerate(features.utterances):
-            states.append(utterance, _states(model, features, place, device)[:, list(chosen)])
+            states.append(utterance, utterance_states(model, features, place, device)[:, list(chosen)])
             progress("frames", place + 1, len(features.utterances))
 
 
@@ -197,7 +207,7 @@ def _write_from_audio(
 
 
 @torch.no_grad()
-def _states(model: Upstream, features: Features, place: int, device: torch.device) -> NDArray[np.float32]:
+def utterance_states(model: Upstream, features: Features, place: int, device: torch.device) -> NDArray[np.float32]:
     """States of one utterance, (P, L, H). One at a time: nothing depends on what it is batched with."""
     start = int(features.offsets[place])
     fbank_TD = features.frames_at(slice(start, start + int(features.lengths[place]))).astype(np.float32)

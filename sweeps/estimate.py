@@ -158,10 +158,6 @@ def _notes(plan: Plan, found: _Found, *, lanes: int, room: int, unmeasured: int)
         notes.append(f"measured {room} at a time, which is what this machine has room for; {lanes} will run")
     if unmeasured:
         notes.append(f"{unmeasured} trials read a published model: what they cost is not in the numbers")
-    others = Counter(trial.config.system for trial in plan.trials if trial.config.system != "ems")
-    notes += [
-        f"of {n} trials of {name}: what follows the upstreams is not in the numbers" for name, n in others.items()
-    ]
     notes += [f"{count} trials will fail: {reason}" for reason, count in found.refused.items()]
     return tuple(notes)
 
@@ -223,13 +219,18 @@ def _to_do(trials: Sequence[PlannedTrial], workspace: Workspace) -> tuple[dict[s
         data = corpora_key(config)
         if data not in corpora:
             corpora[data] = resolve(config, workspace)
-        lacking = unmade(config, corpora[data], workspace)
+        try:
+            lacking = unmade(config, corpora[data], workspace)
+        except BadInputError as error:
+            works[trial.trial_key] = TrialWork(config=config, corpora=corpora[data], refusal=str(error))
+            continue
         upstreams = {("pretrain", key) for key in lacking.upstreams} - planned
-        embeddings = {("embed", key) for key in lacking.embeddings} - planned
-        planned |= upstreams | embeddings
+        own = {kind: {(kind, key) for key in keys} - planned for kind, keys in lacking.own.items()}
+        planned |= upstreams.union(*own.values())
         shared |= {(work.stage, work.key): work for work in lacking.shared}
         works[trial.trial_key] = TrialWork(
-            config=config, corpora=corpora[data], upstreams=len(upstreams), embeddings=len(embeddings)
+            config=config, corpora=corpora[data], upstreams=len(upstreams),
+            own={kind: len(keys) for kind, keys in own.items()},
         )  # fmt: skip
     return works, tuple(shared.values())
 
