@@ -12,8 +12,10 @@ __all__ = [
     "chosen_layers",
     "frames_keys",
     "frames_recipe",
+    "layers_of",
     "make_frames",
     "utterance_states",
+    "write_audio_states",
     "write_states",
 ]
 
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 
 from core.audio_states import AudioStates
 from core.config import TrialConfig
+from core.corpora.manifest import Manifest
 from core.errors import BadInputError
 from core.features import Features, FrameFile, write_index
 from core.identity import Json
@@ -127,7 +130,7 @@ class Frames:
 
 def frames_recipe(config: TrialConfig, shared: SharedInputs, upstream: str, *, layers: Sequence[int] | None) -> Recipe:
     """What the states of one upstream (by its artifact's key) over the evaluated corpus are made from."""
-    layers = _layers_of(config) if layers is None else layers
+    layers = layers_of(config) if layers is None else layers
     settings: dict[str, Json] = {
         **settings_of(config, "upstream", config.upstream, "compute"),
         "layers": None if layers is None else list(layers),
@@ -154,7 +157,7 @@ def make_frames(
     settings name. The states of NPC and Mockingjay are those that the probe of EMS sees. Raises BadInputError for a
     layer that the upstream does not have.
     """
-    layers = _layers_of(config) if layers is None else layers
+    layers = layers_of(config) if layers is None else layers
     with frames_recipe(config, shared, upstream.key, layers=layers).claim(workspace.store) as claim:
         if not claim.done:
             write = _write if config.pretrains else _write_from_audio
@@ -162,7 +165,7 @@ def make_frames(
     return claim.artifact
 
 
-def _layers_of(config: TrialConfig) -> tuple[int, ...] | None:
+def layers_of(config: TrialConfig) -> tuple[int, ...] | None:
     """The layers that the upstream's own settings name, where they mean something."""
     unused = unused_settings(config)
     return None if {"transformer", "transformer.layers"} & unused.keys() else config.transformer.layers
@@ -199,10 +202,16 @@ def _write_from_audio(
     progress: Progress,
 ) -> None:  # fmt: skip
     """The states of an upstream that came trained, from the waveform."""
-    audio = AudioStates(config)
+    write_audio_states(AudioStates(config), shared.corpus, folder, layers=layers, progress=progress)
+
+
+def write_audio_states(
+    audio: AudioStates, manifest: Manifest, folder: Path, *, layers: Sequence[int] | None, progress: Progress
+) -> None:
+    """Write the files of a `frames` artifact: the states of an upstream that came trained over the corpus."""
     chosen = chosen_layers(layers, exposed=audio.model.layers)
     with StatesFile(folder, layers=chosen, hidden=audio.model.hidden, hop_s=audio.model.hop_s) as states:
-        for utterance, states_PLH in audio.over(shared.corpus, progress=progress):
+        for utterance, states_PLH in audio.over(manifest, progress=progress):
             states.append(utterance, states_PLH[:, list(chosen)])
 
 

@@ -7,8 +7,8 @@ U utterances, F positions of all utterances together, P of one, L layers, H hidd
 from __future__ import annotations
 
 __all__ = [
-    "StageCost", "evenly", "measure_frames", "measure_speech", "measure_text", "per_fold", "steps_within",
-    "synthetic_frames",
+    "Grid", "StageCost", "evenly", "grid_of", "measure_frames", "measure_speech", "measure_text", "per_fold",
+    "steps_within", "synthetic_frames",
 ]  # fmt: skip
 
 import tempfile
@@ -26,12 +26,15 @@ from core.corpora.folds import Fold
 from core.corpora.manifest import Manifest
 from core.features import Features
 from core.frames import Frames, chosen_layers, utterance_states, write_states
+from core.model_files import model_folder, model_of
 from core.models.build import build_upstream
+from core.models.transformer import load_transformer
 from core.progress import silent
 from core.seeding import stream, torch_stream
 from core.shared_calibration import audio_s
 from core.store import Workspace
 from core.text_embeddings import make_text_embeddings
+from core.units import SAMPLE_RATE
 from core.vad import ROWS, make_speech
 
 SPREAD_VALUES = 2**25
@@ -84,40 +87,63 @@ def some_of(features: Features, places: NDArray[np.int64]) -> Features:
     )  # fmt: skip
 
 
-def synthetic_frames(
-    config: TrialConfig, features: Features, *, layers: Sequence[int] | None, places: NDArray[np.int64]
-) -> Frames:
-    """Random states of the utterances at these places, of the lengths and the width that the upstream would give them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Of what size the states of an upstream over a corpus are."""
 
-    They overlap in memory. Raises BadInputError for a layer that the upstream does not have.
-    """
-    shortest_PLH = _shortest_states(config, features)
-    chosen = chosen_layers(layers, exposed=shortest_PLH.shape[1])
+    utterances: tuple[str, ...]
+    lengths_U: NDArray[np.int64]
+    """In positions."""
+    exposed: int
+    """Layers that there are."""
+    hidden: int
+    hop_s: float
+
+
+def grid_of(config: TrialConfig, manifest: Manifest, features: Features) -> Grid:
+    """Of the corpus as the trial's upstream will hear it. `features`: of its lengths, where the upstream is ours."""
+    names = tuple(utterance.utterance for utterance in manifest.utterances)
+    if not config.pretrains:
+        audio = load_transformer(config.upstream, model_folder(model_of(config)))
+        samples = (round(utterance.duration_s * SAMPLE_RATE) for utterance in manifest.utterances)
+        lengths_U = np.array([max(1, audio.positions(count)) for count in samples], dtype=np.int64)
+        return Grid(
+            utterances=names, lengths_U=lengths_U, exposed=audio.layers, hidden=audio.hidden, hop_s=audio.hop_s
+        )  # fmt: skip
+    with torch_stream(0, "calibration-sizes"):
+        model = build_upstream(config, features.dims).to(config.compute.device).eval()
+    shortest = int(features.lengths.argmin())
+    _, exposed, hidden = utterance_states(model, features, shortest, torch.device(config.compute.device)).shape
     stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
-    lengths = -(-features.lengths[places] // stack)
-    width = len(chosen) * shortest_PLH.shape[2]
+    return Grid(
+        utterances=names, lengths_U=-(-features.lengths // stack), exposed=exposed, hidden=hidden,
+        hop_s=stack * config.features.hop_ms / 1000,
+    )  # fmt: skip
+
+
+def synthetic_frames(grid: Grid, *, layers: Sequence[int] | None, places: NDArray[np.int64]) -> Frames:
+    """Random states of the utterances at these places, of their real sizes. They overlap in memory.
+
+    Raises BadInputError for a layer that the upstream does not have.
+    """
+    chosen, lengths = chosen_layers(layers, exposed=grid.exposed), grid.lengths_U[places]
+    width = len(chosen) * grid.hidden
     spread = max(1, SPREAD_VALUES // width)
     packed = stream(0, "calibration-states").standard_normal((int(lengths.max()) + spread, width), dtype=np.float32)
     return Frames(
-        utterances=tuple(features.utterances[place] for place in places),
+        utterances=tuple(grid.utterances[place] for place in places),
         offsets=np.linspace(0, spread, len(lengths)).astype(np.int64),
         lengths=lengths,
         layers=chosen,
-        hop_s=stack * config.features.hop_ms / 1000,
+        hop_s=grid.hop_s,
         packed_FLH=packed.astype(np.float16).reshape(len(packed), len(chosen), -1),
     )
-
-
-def _shortest_states(config: TrialConfig, features: Features) -> NDArray[np.float32]:
-    with torch_stream(0, "calibration-sizes"):
-        model = build_upstream(config, features.dims).to(config.compute.device).eval()
-    return utterance_states(model, features, int(features.lengths.argmin()), torch.device(config.compute.device))
 
 
 def measure_frames(
     config: TrialConfig, features: Features, *, layers: Sequence[int] | None, scratch: Path, patience_s: float
 ) -> StageCost:
-    """Of the states of one upstream over the corpus: some utterances, scaled by their frames."""
+    """Of the states of one upstream of ours over the corpus: some utterances, scaled by their frames."""
     with torch_stream(0, "calibration-frames"):
         model = build_upstream(config, features.dims)
 

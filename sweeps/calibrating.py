@@ -148,6 +148,11 @@ class EmbeddingJob:
     alone: ClassVar[bool] = False
 
     def measure(self, process: Process) -> EmbeddingCost:
+        if not self.config.pretrains:
+            from core.audio_calibration import measure_audio_means
+
+            evaluated = process.corpora(self.config).evaluated
+            return measure_audio_means(self.config, evaluated, patience_s=process.patience_s)
         from core.calibration import measure_embedding
 
         features = process.features(process.corpora(self.config).evaluated, self.config)

@@ -15,7 +15,7 @@ from core.identity import digest
 from core.interim import due_steps
 from core.lookup import SharedWork
 from core.progress import Progress
-from core.relevance import relevant_content
+from core.relevance import relevant_content, upstream_part
 from core.resolve import Corpora
 from core.shared_calibration import FitCost, RateCost, audio_s
 from core.stage_calibration import StageCost
@@ -64,21 +64,24 @@ class TrialWork:
 
     @property
     def of_upstreams(self) -> int:
-        """How many it has in all."""
-        return len(self.corpora.folds.folds) if self.config.pretraining_audio.source == "fold" else 1
+        """How many it has in all; one that came trained serves all folds."""
+        fold_wise = self.config.pretrains and self.config.pretraining_audio.source == "fold"
+        return len(self.corpora.folds.folds) if fold_wise else 1
 
 
 def shapes(config: TrialConfig) -> Shapes:
     """Trials of equal shapes cost the same; what tells them apart otherwise changes what is learnt."""
     content: dict[str, Any] = relevant_content(config)
-    model = [content["upstream"], content[config.upstream], content["features"], content["compute"]]
-    data = [content["corpus"], content["folds"], content["pretraining_audio"]]
-    loop = {name: value for name, value in content["pretrain"].items() if name not in FREE}
-    masks = [content["masking"].get(name) for name in MASKS]
-    training = [*model, *data, loop, content["score"]]
+    model = [content["upstream"], content[upstream_part(config.upstream)], content.get("features"), content["compute"]]
+    data = [content["corpus"], content["folds"], content.get("pretraining_audio")]
     probe = [*model, *data, config.probe.batch, config.probe.projection]
     embedding = digest([*model, *data])
-    found = {"training": digest(training), "batch": digest([*training, masks, config.intensity.control])}
+    found: dict[str, str] = {}
+    if config.pretrains:
+        loop = {name: value for name, value in content["pretrain"].items() if name not in FREE}
+        masks = [content["masking"].get(name) for name in MASKS]
+        training = [*model, *data, loop, content["score"]]
+        found = {"training": digest(training), "batch": digest([*training, masks, config.intensity.control])}
     if config.system == "ems":
         found |= {"embedding": embedding, "probe": digest(probe)}
     else:
@@ -156,7 +159,7 @@ class Bench:
             seconds["held-out loss"] = work.upstreams * reports * training.held_out_s
             seconds["checkpoints"] = work.upstreams * saves * training.save_s
         seconds |= {kind: count * cost.seconds for kind, (count, cost) in self._own(work).items()}
-        if config.interim.at:
+        if config.interim.at and config.pretrains:
             seconds["interim looks"] = self._looks_s(work)
         return seconds
 
@@ -209,9 +212,11 @@ class Bench:
 
     def trial_bytes(self, work: TrialWork) -> int:
         """What a trial adds to the disk. Raises RefusedError."""
-        config, training = work.config, self.training(work.config)
-        own = trial_bytes(config, work.corpora, example_bytes=training.example_bytes)
-        upstreams = work.upstreams * upstream_bytes(training, config)
+        config, example, upstreams = work.config, 0, 0
+        if config.pretrains:
+            training = self.training(config)
+            example, upstreams = training.example_bytes, work.upstreams * upstream_bytes(training, config)
+        own = trial_bytes(config, work.corpora, example_bytes=example)
         if config.system == "ems":
             return own + upstreams + work.own["embed"] * embedding_bytes(self.embedding(config), work.corpora)
         return own + upstreams + sum(count * cost.bytes for count, cost in self._own(work).values())

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from core.audio_calibration import sampled
 from core.calibration import SAFE_LR
 from core.clustering import BATCH, cluster_frames
 from core.config import TrialConfig
@@ -22,7 +23,10 @@ from core.features import Features
 from core.finetune import Lesson, finetune, scores_of
 from core.identity import Json
 from core.listening import Listener
+from core.listening_audio import AudioListener, FeatureGrid, Waveforms
+from core.model_files import model_folder, model_of
 from core.models.build import build_upstream
+from core.models.transformer import load_transformer
 from core.progress import discard
 from core.resolve import Corpora
 from core.resumable import TrainingState, reports_every
@@ -35,6 +39,8 @@ from core.unit_batches import UnitBatches, UnitLabels
 from core.unit_prediction import predict_units
 
 T = TypeVar("T")
+RECORDINGS = 64
+"""Recordings that an upstream which hears the waveform is measured on, at most."""
 HEARD_WHOLE = 12
 """Utterances that are heard whole to see how long all take, at least."""
 STARTED_FROM = 3 * BATCH
@@ -68,9 +74,7 @@ def measure_stage(
     kind: str, config: TrialConfig, corpora: Corpora, features: Features, *, scratch: Path, patience_s: float
 ) -> StageCost:
     """As `Costed.measure_stage`."""
-    with torch_stream(0, "calibration-alignment"):
-        model = build_upstream(config, features.dims)
-    listener = over_features(config, model, features)
+    listener = _listener(config, corpora, features)
     listener.model.to(config.compute.device)
     own = config.alignment
     if kind in ("tapt clusters", "clusters"):
@@ -86,6 +90,18 @@ def measure_stage(
         return _measure_tuning(shaped, corpora, listener, scratch=where, patience_s=patience_s)
 
 
+def _listener(config: TrialConfig, corpora: Corpora, features: Features) -> Listener:
+    """The upstream, with weights that are nobody's, over the corpus; one that came trained over some recordings."""
+    if config.pretrains:
+        with torch_stream(0, "calibration-alignment"):
+            model = build_upstream(config, features.dims)
+        return over_features(config, model, features)
+    heard = Waveforms.of(sampled(corpora.evaluated, RECORDINGS))
+    window_s, hop_s = config.features.frame_length_ms / 1000, config.features.hop_ms / 1000
+    grid = FeatureGrid(features=features, window_s=window_s, hop_s=hop_s) if config.needs_intensity else None
+    return AudioListener(load_transformer(config.upstream, model_folder(model_of(config))), heard, grid=grid)
+
+
 def _end(loop: Generator[Any, None, T]) -> T:
     while True:
         try:
@@ -95,19 +111,18 @@ def _end(loop: Generator[Any, None, T]) -> T:
             return value
 
 
-def _heard_frames(config: TrialConfig, corpora: Corpora, listener: Listener) -> tuple[float, float]:
-    """Utterances and grid frames that adapt the model of one fold."""
-    length_of = dict(zip(listener.utterances, listener.lengths_U.tolist(), strict=True))
+def _heard_s(config: TrialConfig, corpora: Corpora) -> float:
+    """Seconds of audio that adapt the model of one fold."""
+    duration_of = {utterance.utterance: utterance.duration_s for utterance in corpora.evaluated.utterances}
     heard = [heard_by(config, corpora, fold) for fold in corpora.folds.folds]
-    frames = sum(sum(length_of[name] for name in names) for names in heard)
-    return sum(map(len, heard)) / len(heard), frames / len(heard)
+    return sum(duration_of[name] for names in heard for name in names) / len(heard)
 
 
 def _measure_clusters(
     config: TrialConfig, corpora: Corpora, listener: Listener, *, k: int, layer: int, patience_s: float
 ) -> StageCost:
     """Hearing the utterances one by one, scaled by frames; and k-means over random states."""
-    _, frames = _heard_frames(config, corpora, listener)
+    frames = _heard_s(config, corpora) / listener.hop_s
 
     def hear(count: int) -> tuple[float, int]:
         places = evenly(listener.lengths_U, count)
@@ -136,7 +151,10 @@ def _measure_units(
     patience_s: float,
 ) -> StageCost:  # fmt: skip
     """Some updates of masked prediction of random labels, and its checkpoints."""
-    units, heard = config.alignment.units, heard_by(config, corpora, corpora.folds.folds[0])
+    units, known = config.alignment.units, set(listener.utterances)
+    heard = [name for name in heard_by(config, corpora, corpora.folds.folds[0]) if name in known]
+    # A Transformer that nothing of intensity is told has no track.
+    track = features.energy if config.needs_intensity else None
     positions = listener.positions(int(listener.lengths_U.max()))
     lengths = {
         name: listener.positions(int(length))
@@ -147,7 +165,7 @@ def _measure_units(
         packed=stream(0, "calibration-units").integers(0, k, positions, dtype=np.int32),
     )  # fmt: skip
     batches = UnitBatches(
-        listener, features.energy, labels, heard, masking=config.masking, batch=units.batch,
+        listener, track, labels, heard, masking=config.masking, batch=units.batch,
         longest=round(units.crop_s / listener.hop_s), seed=0,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.audio_calibration import measure_audio_frames
 from core.calibration import SAFE_LR, measure_probe
 from core.config import TrialConfig
 from core.features import Features
@@ -27,8 +28,10 @@ from core.seeding import stream
 from core.spoken_frames import SpokenFrames
 from core.stage_calibration import (
     FLOAT32,
+    Grid,
     StageCost,
     evenly,
+    grid_of,
     measure_frames,
     measure_speech,
     per_fold,
@@ -59,6 +62,10 @@ def measure_stage(
     kind: str, config: TrialConfig, corpora: Corpora, features: Features, *, scratch: Path, patience_s: float
 ) -> StageCost:
     """As `Costed.measure_stage`."""
+    if kind == "frames" and not config.pretrains:
+        return measure_audio_frames(
+            config, corpora.evaluated, layers=config.sap.layers, scratch=scratch, patience_s=patience_s
+        )  # fmt: skip
     if kind == "frames":
         return measure_frames(config, features, layers=config.sap.layers, scratch=scratch, patience_s=patience_s)
     if kind == "vad":
@@ -68,22 +75,21 @@ def measure_stage(
     return _measure_probe(config, corpora, features, patience_s=patience_s)
 
 
-def _spoken(config: TrialConfig, features: Features, count: int) -> SpokenFrames:
-    places = evenly(features.lengths, count)
-    frames = synthetic_frames(config, features, layers=config.sap.layers, places=places)
+def _spoken(config: TrialConfig, grid: Grid, count: int) -> SpokenFrames:
+    frames = synthetic_frames(grid, layers=config.sap.layers, places=evenly(grid.lengths_U, count))
     speech_F = stream(0, "calibration-speech").random(len(frames.packed_FLH)) < SPOKEN
     return SpokenFrames(frames=frames, speech_F=speech_F, speechless=0, left_out=0)
 
 
 def _measure_probe(config: TrialConfig, corpora: Corpora, features: Features, *, patience_s: float) -> StageCost:
     """Pooling every utterance of every upstream, and the probe over all folds."""
-    spoken = _spoken(config, features, POOLED)
+    spoken = _spoken(config, grid_of(config, corpora.evaluated, features), POOLED)
     spoken.pooled(config.sap.pooling)
     began = time.perf_counter()
     pooled_MLH = spoken.pooled(config.sap.pooling)
     each_s = (time.perf_counter() - began) / len(pooled_MLH)
     folds, (_, layers, hidden) = len(corpora.folds.folds), pooled_MLH.shape
-    upstreams = folds if config.pretraining_audio.source == "fold" else 1
+    upstreams = folds if config.pretrains and config.pretraining_audio.source == "fold" else 1
     probe = measure_probe(config, corpora, layers=layers, hidden=hidden, folds=folds, patience_s=patience_s)
     fit_s = probe.seconds(steps=config.probe.steps, evaluate_every=config.probe.evaluate_every)
     return StageCost(seconds=upstreams * len(features.lengths) * each_s + fit_s, bytes=0)
@@ -95,7 +101,8 @@ def _measure_head(
     """One fold's learnt pooling and head: a step, and telling the class of an utterance, on a sample of utterances."""
     batch, classes = config.probe.batch, corpora.evaluated.classes
     # As many as a pool of batches is cut from, so that the batches of the sample are padded as those of the corpus.
-    spoken = _spoken(config, features, max(POOL_BATCHES * batch, 2 * len(classes)))
+    grid = grid_of(config, corpora.evaluated, features)
+    spoken = _spoken(config, grid, max(POOL_BATCHES * batch, 2 * len(classes)))
     count = len(spoken.frames.utterances)
     labels = [classes[place % len(classes)] for place in range(count)]
     every = np.arange(count)

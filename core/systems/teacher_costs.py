@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.audio_calibration import measure_audio_frames
 from core.calibration import SAFE_LR
 from core.config import TrialConfig
 from core.features import Features
+from core.frames import layers_of
 from core.identity import Json
 from core.lessons import Lesson, lessons_of
 from core.models.text import TextEncoder
@@ -28,8 +30,10 @@ from core.resolve import Corpora
 from core.seeding import stream
 from core.stage_calibration import (
     FLOAT32,
+    Grid,
     StageCost,
     evenly,
+    grid_of,
     measure_frames,
     measure_text,
     steps_within,
@@ -56,11 +60,16 @@ def measure_stage(
     kind: str, config: TrialConfig, corpora: Corpora, features: Features, *, scratch: Path, patience_s: float
 ) -> StageCost:
     """As `Costed.measure_stage`."""
+    if kind == "frames" and not config.pretrains:
+        return measure_audio_frames(
+            config, corpora.evaluated, layers=layers_of(config), scratch=scratch, patience_s=patience_s
+        )  # fmt: skip
     if kind == "frames":
         return measure_frames(config, features, layers=None, scratch=scratch, patience_s=patience_s)
     if kind == "text":
         return measure_text(config, corpora.evaluated, scratch)
-    step_s, tell_s, size = _measure_fit(kind, config, features, scratch=scratch, patience_s=patience_s)
+    grid = grid_of(config, corpora.evaluated, features)
+    step_s, tell_s, size = _measure_fit(kind, config, grid, scratch=scratch, patience_s=patience_s)
     lessons, teacher = _lessons(kind, config, corpora), config.teacher
     looks = -(-teacher.steps // teacher.evaluate_every)
     told = sum(looks * len(lesson.validation) + len(lesson.wanted) for lesson in lessons) / len(lessons)
@@ -79,11 +88,11 @@ def _lessons(kind: str, config: TrialConfig, corpora: Corpora) -> list[Lesson]:
 
 
 def _measure_fit(
-    kind: str, config: TrialConfig, features: Features, *, scratch: Path, patience_s: float
+    kind: str, config: TrialConfig, grid: Grid, *, scratch: Path, patience_s: float
 ) -> tuple[float, float, int]:
     """Seconds of a step and of one utterance's output, and bytes of the weights."""
-    places = evenly(features.lengths, BATCHES * config.teacher.batch)
-    frames = synthetic_frames(config, features, layers=None, places=places)
+    places = evenly(grid.lengths_U, BATCHES * config.teacher.batch)
+    frames = synthetic_frames(grid, layers=layers_of(config), places=places)
     count, random = len(places), stream(0, "calibration-labels")
     text_UE = None
     if kind == "teacher":

@@ -20,15 +20,17 @@ from core.frames import make_frames
 from core.lookup import Unmade, unmade
 from core.progress import discard, silent
 from core.resolve import Corpora, resolve
-from core.stage_calibration import StageCost, evenly, synthetic_frames
+from core.stage_calibration import StageCost, evenly, grid_of, synthetic_frames
 from core.store import Workspace
 from core.systems.costs import COSTED, costed
 from core.trial import run_trial
 from core.underway import Tally
 from core.upstreams import prepare, pretrain_upstreams
-from tests.core.tiny_alignment import tiny_alignment
+from tests.core.tiny_alignment import ALIGNMENT, tiny_alignment
+from tests.core.tiny_transformer import published_trial, save_transformer
 from tests.core.tiny_trial import tiny_trial
 
+MASKS = {"policy": "random", "ratio": 0.3, "span": 5}
 TEACHER = {"projection": 4, "hidden": 4, "steps": 6, "batch": 4, "evaluate_every": 3, "outputs": "in-sample"}
 
 
@@ -38,6 +40,10 @@ def sap_trial(folder: Path, **sap: Any) -> TrialConfig:
 
 def teacher_trial(folder: Path, **teacher: Any) -> TrialConfig:
     return tiny_trial(folder, {"system": "teacher_student", "teacher": {**TEACHER, **teacher}})
+
+
+def hubert_trial(folder: Path, settings: dict[str, Any]) -> TrialConfig:
+    return published_trial(folder, save_transformer(folder / "tiny-hubert"), settings)
 
 
 def with_words(corpora: Corpora) -> Corpora:
@@ -168,15 +174,15 @@ def test_states_have_the_lengths_and_width_that_they_will_have(tmp_path: Path, w
             break
     made = make_frames(config, workspace, shared, upstreams[0], progress=silent)
     features = synthetic_features(corpora.evaluated, config.features)
-    every = np.arange(len(features.lengths))
-    guessed = synthetic_frames(config, features, layers=None, places=every)
+    grid, every = grid_of(config, corpora.evaluated, features), np.arange(len(features.lengths))
+    guessed = synthetic_frames(grid, layers=None, places=every)
     real = np.load(made.path / "states.npy", mmap_mode="r")
     assert guessed.lengths.sum() == len(real)
     assert guessed.packed_FLH[0].size == real.shape[1]
     said = measured("frames", config, workspace, tmp_path)
     assert said.bytes == pytest.approx((made.path / "states.npy").stat().st_size, rel=0.01)
     with pytest.raises(BadInputError, match="layer 7: the upstream has"):
-        synthetic_frames(config, features, layers=(7,), places=every)
+        synthetic_frames(grid, layers=(7,), places=every)
 
 
 def test_the_utterances_that_stand_for_all_are_spread_over_their_lengths() -> None:
@@ -193,8 +199,10 @@ def test_the_utterances_that_stand_for_all_are_spread_over_their_lengths() -> No
         lambda folder: sap_trial(folder, pooling="gap+sap+attention", steps=5),
         tiny_alignment,
         teacher_trial,
+        lambda folder: hubert_trial(folder, {"system": "sap", "sap": {"pooling": "gap", "layers": [-1]}}),
+        lambda folder: hubert_trial(folder, {"system": "frame_alignment", "alignment": ALIGNMENT, "masking": MASKS}),
     ],
-    ids=["linear", "learnt", "aligned", "soft"],
+    ids=["linear", "learnt", "aligned", "soft", "linear on hubert", "aligned on hubert"],
 )
 def test_every_kind_can_be_measured_before_anything_is_made(
     config_of: Any, tmp_path: Path, workspace: Workspace
