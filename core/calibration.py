@@ -266,7 +266,7 @@ def measure_probe(
         )
         for fold in corpora.folds.folds[:folds]
     ]
-    upstreams = folds if config.pretraining_audio.source == "fold" else 1
+    upstreams = folds if config.pretrains and config.pretraining_audio.source == "fold" else 1
     means_KULH = stream(0, "calibration-means").standard_normal((upstreams, len(labels), layers, hidden), np.float32)
 
     def fit(steps: int, evaluate_every: int) -> float:

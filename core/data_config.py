@@ -33,7 +33,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A path as the user's shell sees it: workers run in folders of their own."""
 
 CorpusName = Literal[
-    "demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "librispeech", "table"
+    "demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "kemdy19", "librispeech", "table"
 ]  # fmt: skip
 LabelSet = Literal["merged-4", "plain-4", "excited-5", "frustrated-5", "all", "dimensions"]
 
@@ -47,11 +47,12 @@ class CorpusConfig(Config):
     part: Literal["main", "intensity"] = "main"
     """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models."""
     subset: str | None = None
-    """Only a part of the corpus, by its own name for it: `improvised` or `scripted` (IEMOCAP), `english` or `mandarin`
-    (ESD), a split such as `Train` (MSP-Podcast), a folder such as `train-clean-360` (LibriSpeech). None: all of it."""
+    """Only a part of the corpus, by its own name for it: `improvised` or `scripted` (IEMOCAP, KEMDy19), `english`
+    or `mandarin` (ESD), a split such as `Train` (MSP-Podcast), a folder such as `train-clean-360` (LibriSpeech). None:
+    all of it."""
     labels: LabelSet | None = None
     """Which label set, where the corpus has several; None is the usual one (the loader of the corpus says which).
-    `dimensions` keeps every utterance with activation, valence and dominance, and no class."""
+    `dimensions` keeps every utterance with activation, valence and dominance (not KEMDy19's), and no class."""
     allow_incomplete: bool = False
     """Accept an IEMOCAP whose counts are not the published ones; every table then says so."""
     allow_quarantined: bool = False

@@ -12,7 +12,11 @@ __all__ = [
     "chosen_layers",
     "frames_keys",
     "frames_recipe",
+    "layers_of",
     "make_frames",
+    "utterance_states",
+    "write_audio_states",
+    "write_states",
 ]
 
 import json
@@ -29,6 +33,7 @@ from numpy.typing import NDArray
 
 from core.audio_states import AudioStates
 from core.config import TrialConfig
+from core.corpora.manifest import Manifest
 from core.errors import BadInputError
 from core.features import Features, FrameFile, write_index
 from core.identity import Json
@@ -125,7 +130,7 @@ class Frames:
 
 def frames_recipe(config: TrialConfig, shared: SharedInputs, upstream: str, *, layers: Sequence[int] | None) -> Recipe:
     """What the states of one upstream (by its artifact's key) over the evaluated corpus are made from."""
-    layers = _layers_of(config) if layers is None else layers
+    layers = layers_of(config) if layers is None else layers
     settings: dict[str, Json] = {
         **settings_of(config, "upstream", config.upstream, "compute"),
         "layers": None if layers is None else list(layers),
@@ -152,7 +157,7 @@ def make_frames(
     settings name. The states of NPC and Mockingjay are those that the probe of EMS sees. Raises BadInputError for a
     layer that the upstream does not have.
     """
-    layers = _layers_of(config) if layers is None else layers
+    layers = layers_of(config) if layers is None else layers
     with frames_recipe(config, shared, upstream.key, layers=layers).claim(workspace.store) as claim:
         if not claim.done:
             write = _write if config.pretrains else _write_from_audio
@@ -160,7 +165,7 @@ def make_frames(
     return claim.artifact
 
 
-def _layers_of(config: TrialConfig) -> tuple[int, ...] | None:
+def layers_of(config: TrialConfig) -> tuple[int, ...] | None:
     """The layers that the upstream's own settings name, where they mean something."""
     unused = unused_settings(config)
     return None if {"transformer", "transformer.layers"} & unused.keys() else config.transformer.layers
@@ -171,16 +176,24 @@ def _write(
     progress: Progress,
 ) -> None:  # fmt: skip
     """The states of an upstream that was trained here, from features."""
-    features = Features.open(shared.evaluated.path)
+    model = trained_upstream(config, shared, upstream)
+    write_states(config, model, Features.open(shared.evaluated.path), folder, layers=layers, progress=progress)
+
+
+def write_states(
+    config: TrialConfig, model: Upstream, features: Features, folder: Path, *, layers: Sequence[int] | None,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Write the files of a `frames` artifact: the states of an upstream of ours over the features of a corpus."""
     device = torch.device(config.compute.device)
-    model = trained_upstream(config, shared, upstream).to(device).eval()
+    model = model.to(device).eval()
     stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
     hop_s = stack * config.features.hop_ms / 1000
-    first_PLH = _states(model, features, 0, device)
+    first_PLH = utterance_states(model, features, 0, device)
     chosen = chosen_layers(layers, exposed=first_PLH.shape[1])
     with StatesFile(folder, layers=chosen, hidden=first_PLH.shape[2], hop_s=hop_s) as states:
         for place, utterance in enumerate(features.utterances):
-            states.append(utterance, _states(model, features, place, device)[:, list(chosen)])
+            states.append(utterance, utterance_states(model, features, place, device)[:, list(chosen)])
             progress("frames", place + 1, len(features.utterances))
 
 
@@ -189,15 +202,21 @@ def _write_from_audio(
     progress: Progress,
 ) -> None:  # fmt: skip
     """The states of an upstream that came trained, from the waveform."""
-    audio = AudioStates(config)
+    write_audio_states(AudioStates(config), shared.corpus, folder, layers=layers, progress=progress)
+
+
+def write_audio_states(
+    audio: AudioStates, manifest: Manifest, folder: Path, *, layers: Sequence[int] | None, progress: Progress
+) -> None:
+    """Write the files of a `frames` artifact: the states of an upstream that came trained over the corpus."""
     chosen = chosen_layers(layers, exposed=audio.model.layers)
     with StatesFile(folder, layers=chosen, hidden=audio.model.hidden, hop_s=audio.model.hop_s) as states:
-        for utterance, states_PLH in audio.over(shared.corpus, progress=progress):
+        for utterance, states_PLH in audio.over(manifest, progress=progress):
             states.append(utterance, states_PLH[:, list(chosen)])
 
 
 @torch.no_grad()
-def _states(model: Upstream, features: Features, place: int, device: torch.device) -> NDArray[np.float32]:
+def utterance_states(model: Upstream, features: Features, place: int, device: torch.device) -> NDArray[np.float32]:
     """States of one utterance, (P, L, H). One at a time: nothing depends on what it is batched with."""
     start = int(features.offsets[place])
     fbank_TD = features.frames_at(slice(start, start + int(features.lengths[place]))).astype(np.float32)

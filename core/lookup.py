@@ -17,7 +17,6 @@ from typing import Literal, Protocol
 from core.config import IntensityConfig, TrialConfig
 from core.corpora.manifest import Manifest
 from core.features import make_features
-from core.heard import heard_parts
 from core.identity import Json, digest
 from core.intensity.fitting import fit_strengthnet
 from core.intensity.ranking import make_functionals
@@ -26,8 +25,8 @@ from core.intensity.tracks import make_track, speaker_halves
 from core.progress import silent
 from core.resolve import Corpora, key_content
 from core.store import Artifact, Claim, Store, Workspace
-from core.systems.outcome import system_of
-from core.upstreams import prepare, upstream_keys
+from core.systems.outcome import Stages, system_of
+from core.upstreams import SharedInputs, prepare, upstream_artifacts, upstream_keys
 
 SharedStage = Literal["features", "functionals", "spectrograms", "strengthnet", "intensity"]
 
@@ -82,11 +81,12 @@ class SharedWork:
 
 @dataclass(frozen=True, kw_only=True)
 class Unmade:
-    """What one trial has to make. Keys of upstreams and embeddings are those of other trials that would share them."""
+    """What one trial has to make. Keys are those of other trials that would share it."""
 
     shared: tuple[SharedWork, ...]
     upstreams: tuple[str, ...]
-    embeddings: tuple[str, ...]
+    own: Stages
+    """Kind of stage after the upstreams → keys of its artifacts; empty where all are made."""
 
 
 class _Lacking(Protocol):
@@ -96,21 +96,57 @@ class _Lacking(Protocol):
 
 
 def unmade(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> Unmade:
-    """Which artifacts of a trial's chain are not in the store. A half-trained upstream counts as not made."""
+    """Which artifacts of a trial's chain are not in the store. A half-trained upstream counts as not made.
+
+    Raises BadInputError where the trial could not even name what it makes.
+    """
     lookup = _LookupWorkspace(root=workspace.root)
+    works: dict[tuple[str, str], SharedWork] = {}
     try:
         shared = prepare(config, corpora, lookup, progress=silent)
     except _NotMadeError:
         works = {(work.stage, work.key): work for work in _shared(config, corpora, lookup)}
-        training = {name: part for name, part in key_content(config, corpora).items() if name != "probe"}
-        parts = [digest([training, part.name]) for part in heard_parts(config, corpora.heard, corpora.folds)]
-        return Unmade(shared=tuple(works.values()), upstreams=tuple(parts), embeddings=tuple(parts))
-    names = system_of(config.system).artifacts_of(config, corpora, workspace, shared=shared)
-    lacking = [Path(name) for name in names if not (workspace.store.root / name).exists()]
-    upstreams, embeddings = (
-        tuple(path.name for path in lacking if path.parent.name == stage) for stage in ("pretrain", "embed")
+        shared = _named(config, corpora, workspace)
+    root = workspace.store.root
+
+    def lacking(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(Path(name).name for name in names if not (root / name).exists())
+
+    return Unmade(
+        shared=tuple(works.values()),
+        upstreams=lacking(upstream_artifacts(config, corpora, workspace, shared=shared)),
+        own={kind: lacking(names) for kind, names in _stages(config, corpora, lookup, shared).items()},
     )
-    return Unmade(shared=(), upstreams=upstreams, embeddings=embeddings)
+
+
+def _stages(config: TrialConfig, corpora: Corpora, lookup: Workspace, shared: SharedInputs) -> Stages:
+    system = system_of(config.system)
+    try:
+        return system.stages_of(config, corpora, lookup, shared=shared)
+    except _NotMadeError:
+        # The system needs intensity of the evaluated corpus beside that of the heard one: nothing after it is made.
+        alone = replace(corpora, heard=corpora.evaluated)
+        return system.stages_of(config, alone, lookup, shared=_named(config, alone, lookup))
+
+
+def _named(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> SharedInputs:
+    """Shared inputs that are not made, under names that equal inputs have in common."""
+    grid: Json = config.features.model_dump(mode="json")
+
+    def named(stage: SharedStage, *about: Json) -> Artifact:
+        key = digest([stage, *about])
+        return Artifact(stage=stage, key=key, path=workspace.store.root / stage / key)
+
+    heard = corpora.heard.fingerprint
+    intensity = key_content(config, corpora)["intensity"]
+    plain = config.model_copy(update={"intensity": config.intensity.model_copy(update={"control": "none"})})
+    return SharedInputs(
+        corpus=corpora.evaluated,
+        evaluated=named("features", corpora.evaluated.fingerprint, grid),
+        heard=named("features", heard, grid),
+        track=named("intensity", heard, grid, intensity),
+        source=named("intensity", heard, grid, key_content(plain, corpora)["intensity"]),
+    )
 
 
 def are_trained(config: TrialConfig, corpora: Corpora, workspace: Workspace) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "BatchJob", "Calibrators", "EmbeddingJob", "FeaturesJob", "FitJob", "Job", "Measured", "ProbeJob", "StartCost",
-    "StartJob", "TrainingJob",
+    "BatchJob", "Calibrators", "EmbeddingJob", "FeaturesJob", "FitJob", "Job", "Measured", "ProbeJob", "StageJob",
+    "StartCost", "StartJob", "TrainingJob",
 ]  # fmt: skip
 
 import multiprocessing
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from core.calibration import EmbeddingCost, ProbeCost, TrainingCost
     from core.features import Features
     from core.shared_calibration import FitCost, RateCost
+    from core.stage_calibration import StageCost
 
 MEETING_S = 600.0
 """How long the processes wait for each other before a measurement."""
@@ -147,6 +148,11 @@ class EmbeddingJob:
     alone: ClassVar[bool] = False
 
     def measure(self, process: Process) -> EmbeddingCost:
+        if not self.config.pretrains:
+            from core.audio_calibration import measure_audio_means
+
+            evaluated = process.corpora(self.config).evaluated
+            return measure_audio_means(self.config, evaluated, patience_s=process.patience_s)
         from core.calibration import measure_embedding
 
         features = process.features(process.corpora(self.config).evaluated, self.config)
@@ -167,6 +173,24 @@ class ProbeJob:
         return measure_probe(
             self.config, process.corpora(self.config), layers=self.layers, hidden=self.hidden, folds=self.folds,
             patience_s=process.patience_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageJob:
+    """One kind of a system's own stages."""
+
+    config: TrialConfig
+    kind: str
+    alone: ClassVar[bool] = False
+
+    def measure(self, process: Process) -> StageCost:
+        from core.systems.costs import costed
+
+        corpora = process.corpora(self.config)
+        return costed(self.config.system).measure_stage(
+            self.kind, self.config, corpora, process.features(corpora.evaluated, self.config),
+            scratch=process.scratch, patience_s=process.patience_s,
         )  # fmt: skip
 
 

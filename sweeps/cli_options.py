@@ -25,7 +25,7 @@ import click
 if TYPE_CHECKING:
     from core.config import CorpusConfig
 
-CORPORA = ("demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "librispeech", "table")
+CORPORA = ("demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "kemdy19", "librispeech", "table")
 LABEL_SETS = ("merged-4", "plain-4", "excited-5", "frustrated-5", "all", "dimensions")
 SCHEMES = ("leave-one-session-out", "leave-one-speaker-out", "speaker-folds", "file")
 Command = TypeVar("Command", bound=Callable[..., Any])

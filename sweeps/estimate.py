@@ -100,9 +100,7 @@ def estimate(
     or there is too little memory to calibrate.
     """
     began = time.monotonic()
-    # What reads a published model has no training to measure.
-    unmeasured = sum(not trial.config.pretrains for trial in open_trials)
-    works, shared = _to_do([trial for trial in open_trials if trial.config.pretrains], workspace)
+    works, shared = _to_do(open_trials, workspace)
     threads, lanes = max(1, int(cpus)), min(slots, len(works))
     room = max(1, len(os.sched_getaffinity(0)) // threads)
     found = _Found()
@@ -134,7 +132,7 @@ def estimate(
         stages=dict(sum(map(Counter, found.trials.values()), Counter(found.shared))),
         trial_seconds=trial_s,
         elsewhere=slots > room,
-        notes=_notes(plan, found, lanes=lanes, room=room, unmeasured=unmeasured),
+        notes=_notes(plan, found, lanes=lanes, room=room),
         calibration_seconds=time.monotonic() - began,
     )
 
@@ -145,7 +143,7 @@ def _measurements(kinds: Collection[tuple[str, str]], shared: Sequence[SharedWor
     return 1 + len(kinds) - trained + len({"features" if work.stage == "features" else "fit" for work in shared})
 
 
-def _notes(plan: Plan, found: _Found, *, lanes: int, room: int, unmeasured: int) -> tuple[str, ...]:
+def _notes(plan: Plan, found: _Found, *, lanes: int, room: int) -> tuple[str, ...]:
     notes = ["times are good to about 20 % while nothing else runs on the machine; trials run again are not in them"]
     if "shared strengthnet" in found.shared:
         most = duration_text(found.shared["shared strengthnet"])
@@ -156,12 +154,6 @@ def _notes(plan: Plan, found: _Found, *, lanes: int, room: int, unmeasured: int)
         notes.append(f"the machine is busy: a process had {found.core_share:.0%} of its cores; times are for that")
     if lanes > room:
         notes.append(f"measured {room} at a time, which is what this machine has room for; {lanes} will run")
-    if unmeasured:
-        notes.append(f"{unmeasured} trials read a published model: what they cost is not in the numbers")
-    others = Counter(trial.config.system for trial in plan.trials if trial.config.system != "ems")
-    notes += [
-        f"of {n} trials of {name}: what follows the upstreams is not in the numbers" for name, n in others.items()
-    ]
     notes += [f"{count} trials will fail: {reason}" for reason, count in found.refused.items()]
     return tuple(notes)
 
@@ -223,13 +215,18 @@ def _to_do(trials: Sequence[PlannedTrial], workspace: Workspace) -> tuple[dict[s
         data = corpora_key(config)
         if data not in corpora:
             corpora[data] = resolve(config, workspace)
-        lacking = unmade(config, corpora[data], workspace)
+        try:
+            lacking = unmade(config, corpora[data], workspace)
+        except BadInputError as error:
+            works[trial.trial_key] = TrialWork(config=config, corpora=corpora[data], refusal=str(error))
+            continue
         upstreams = {("pretrain", key) for key in lacking.upstreams} - planned
-        embeddings = {("embed", key) for key in lacking.embeddings} - planned
-        planned |= upstreams | embeddings
+        own = {kind: {(kind, key) for key in keys} - planned for kind, keys in lacking.own.items()}
+        planned |= upstreams.union(*own.values())
         shared |= {(work.stage, work.key): work for work in lacking.shared}
         works[trial.trial_key] = TrialWork(
-            config=config, corpora=corpora[data], upstreams=len(upstreams), embeddings=len(embeddings)
+            config=config, corpora=corpora[data], upstreams=len(upstreams),
+            own={kind: len(keys) for kind, keys in own.items()},
         )  # fmt: skip
     return works, tuple(shared.values())
 

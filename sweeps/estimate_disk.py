@@ -106,7 +106,8 @@ def sweep_bytes(name: str, workspace: Workspace) -> int:
 
 def metrics_of(config: TrialConfig, corpora: Corpora) -> int:
     """How many values a trial logs."""
-    upstreams = len(corpora.folds.folds) if config.pretraining_audio.source == "fold" else 1
+    fold_wise = config.pretraining_audio.source == "fold"
+    upstreams = (len(corpora.folds.folds) if fold_wise else 1) if config.pretrains else 0
     curves = 7 if config.score.head else 6
     looks = math.ceil(config.probe.steps / config.probe.evaluate_every)
     return upstreams * _reports(config) * curves + looks * PROBE_METRICS + len(config.interim.at) + FINAL_METRICS

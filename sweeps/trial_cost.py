@@ -15,9 +15,11 @@ from core.identity import digest
 from core.interim import due_steps
 from core.lookup import SharedWork
 from core.progress import Progress
-from core.relevance import relevant_content, unused_settings
+from core.relevance import relevant_content, upstream_part
 from core.resolve import Corpora
 from core.shared_calibration import FitCost, RateCost, audio_s
+from core.stage_calibration import StageCost
+from core.systems.costs import costed
 from sweeps.calibrating import (
     BatchJob,
     Calibrators,
@@ -27,6 +29,7 @@ from sweeps.calibrating import (
     Job,
     Measured,
     ProbeJob,
+    StageJob,
     StartCost,
     StartJob,
     TrainingJob,
@@ -53,31 +56,38 @@ class TrialWork:
 
     config: TrialConfig
     corpora: Corpora
-    upstreams: int
-    embeddings: int
+    upstreams: int = 0
+    own: Mapping[str, int] = field(default_factory=dict)
+    """Kind of the system's own stages → how many of its artifacts."""
+    refusal: str | None = None
+    """Why the trial cannot even name what it makes."""
 
     @property
     def of_upstreams(self) -> int:
-        """How many it has in all."""
-        return len(self.corpora.folds.folds) if self.config.pretraining_audio.source == "fold" else 1
+        """How many it has in all; one that came trained serves all folds."""
+        fold_wise = self.config.pretrains and self.config.pretraining_audio.source == "fold"
+        return len(self.corpora.folds.folds) if fold_wise else 1
 
 
 def shapes(config: TrialConfig) -> Shapes:
     """Trials of equal shapes cost the same; what tells them apart otherwise changes what is learnt."""
     content: dict[str, Any] = relevant_content(config)
-    model = [content["upstream"], content[config.upstream], content["features"], content["compute"]]
-    data = [content["corpus"], content["folds"], content["pretraining_audio"]]
-    loop = {name: value for name, value in content["pretrain"].items() if name not in FREE}
-    masks = [content["masking"].get(name) for name in MASKS]
-    training = [*model, *data, loop, content["score"]]
-    probe = [*model, *data, content["probe"]["batch"], content["probe"]["projection"]]
-    found = {
-        "training": digest(training),
-        "batch": digest([*training, masks, config.intensity.control]),
-        "embedding": digest([*model, *data]),
-        "probe": digest(probe),
-    }
-    return found | ({"look": digest([*probe, "one fold"])} if config.interim.at else {})
+    model = [content["upstream"], content[upstream_part(config.upstream)], content.get("features"), content["compute"]]
+    data = [content["corpus"], content["folds"], content.get("pretraining_audio")]
+    probe = [*model, *data, config.probe.batch, config.probe.projection]
+    embedding = digest([*model, *data])
+    found: dict[str, str] = {}
+    if config.pretrains:
+        loop = {name: value for name, value in content["pretrain"].items() if name not in FREE}
+        masks = [content["masking"].get(name) for name in MASKS]
+        training = [*model, *data, loop, content["score"]]
+        found = {"training": digest(training), "batch": digest([*training, masks, config.intensity.control])}
+    if config.system == "ems":
+        found |= {"embedding": embedding, "probe": digest(probe)}
+    else:
+        kinds = costed(config.system).kinds_of(config).items()
+        found |= {kind: digest([*model, *data, about]) for kind, about in kinds}
+    return found | ({"embedding": embedding, "look": digest([*probe, "one fold"])} if config.interim.at else {})
 
 
 @dataclass(kw_only=True)
@@ -115,6 +125,16 @@ class Bench:
         job = ProbeJob(config=config, layers=embedding.layers, hidden=embedding.hidden, folds=folds)
         return self._measured(kind, shapes(config)[kind], job)
 
+    def _stage(self, config: TrialConfig, kind: str) -> StageCost:
+        return self._measured(kind, shapes(config)[kind], StageJob(config=config, kind=kind))
+
+    def _own(self, work: TrialWork) -> dict[str, tuple[int, StageCost]]:
+        """Kind of a system's own stages → how many of them, and what one costs. Empty for EMS."""
+        if work.config.system == "ems":
+            return {}
+        counts = {kind: work.own.get(kind, 1) for kind in costed(work.config.system).kinds_of(work.config)}
+        return {kind: (count, self._stage(work.config, kind)) for kind, count in counts.items() if count}
+
     def _step_s(self, config: TrialConfig) -> float:
         """One optimizer step under this masking rule: drawing masks is what differs between rules."""
         shape, training = shapes(config), self.training(config)
@@ -125,7 +145,12 @@ class Bench:
     def stages(self, work: TrialWork) -> dict[str, float]:
         """Seconds of each stage of a trial. Raises RefusedError."""
         config, start = work.config, self.start(work.config)
-        seconds = {"start and record": start.resolve_s + RECORD_S, "probe": self._probe_s(work)}
+        if work.refusal is not None:
+            raise RefusedError(work.refusal)
+        seconds = {"start and record": start.resolve_s + RECORD_S}
+        if config.system == "ems":
+            seconds["probe"] = self._probe_s(work)
+            seconds["embed"] = work.own["embed"] * self.embedding(config).seconds
         if work.upstreams:
             pretrain, training = config.pretrain, self.training(config)
             reports = math.ceil(pretrain.steps / pretrain.report_every)
@@ -133,14 +158,12 @@ class Bench:
             seconds["pretrain"] = work.upstreams * pretrain.steps * self._step_s(config)
             seconds["held-out loss"] = work.upstreams * reports * training.held_out_s
             seconds["checkpoints"] = work.upstreams * saves * training.save_s
-        seconds["embed"] = work.embeddings * self.embedding(config).seconds
-        if config.interim.at:
+        seconds |= {kind: count * cost.seconds for kind, (count, cost) in self._own(work).items()}
+        if config.interim.at and config.pretrains:
             seconds["interim looks"] = self._looks_s(work)
         return seconds
 
     def _probe_s(self, work: TrialWork) -> float:
-        if "probe" in unused_settings(work.config):
-            return 0.0
         probe, folds = work.config.probe, len(work.corpora.folds.folds)
         return self._probe(work.config, "probe", folds).seconds(steps=probe.steps, evaluate_every=probe.evaluate_every)
 
@@ -189,10 +212,14 @@ class Bench:
 
     def trial_bytes(self, work: TrialWork) -> int:
         """What a trial adds to the disk. Raises RefusedError."""
-        config, training = work.config, self.training(work.config)
-        own = trial_bytes(config, work.corpora, example_bytes=training.example_bytes)
-        upstreams = work.upstreams * upstream_bytes(training, config)
-        return own + upstreams + work.embeddings * embedding_bytes(self.embedding(config), work.corpora)
+        config, example, upstreams = work.config, 0, 0
+        if config.pretrains:
+            training = self.training(config)
+            example, upstreams = training.example_bytes, work.upstreams * upstream_bytes(training, config)
+        own = trial_bytes(config, work.corpora, example_bytes=example)
+        if config.system == "ems":
+            return own + upstreams + work.own["embed"] * embedding_bytes(self.embedding(config), work.corpora)
+        return own + upstreams + sum(count * cost.bytes for count, cost in self._own(work).values())
 
     def strengthnet_bytes(self, work: SharedWork) -> int:
         """Of the intensity model's weights, where the work is to fit one."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from core.config import CorpusConfig, CorpusName
-from core.corpora import crema_d, demo, emodb, esd, iemocap, librispeech, msp_podcast, ravdess, table
+from core.corpora import crema_d, demo, emodb, esd, iemocap, kemdy19, librispeech, msp_podcast, ravdess, table
 from core.corpora.checks import Listing, check_files
 from core.corpora.folds import Folds
 from core.corpora.manifest import Manifest, Quarantined
@@ -26,6 +26,7 @@ _CORPORA: Mapping[CorpusName, Callable[[CorpusConfig, Workspace], Listing]] = {
     "esd": esd.list_esd,
     "crema-d": crema_d.list_crema_d,
     "msp-podcast": msp_podcast.list_msp_podcast,
+    "kemdy19": kemdy19.list_kemdy19,
     "librispeech": librispeech.list_librispeech,
     "table": table.list_table,
 }

@@ -29,7 +29,7 @@ class Utterance:
     """Hash of the decoded samples and their rate: the same for a WAV and its FLAC."""
     transcript: str | None = None
     activation: float | None = None
-    """This and the two below on the corpus's own scale (IEMOCAP: about 1–5, MSP-Podcast: 1–7)."""
+    """This and the two below on the corpus's own scale (IEMOCAP: about 1–5, KEMDy19: 1–5, MSP-Podcast: 1–7)."""
     valence: float | None = None
     dominance: float | None = None
     start: float | None = None

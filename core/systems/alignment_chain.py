@@ -38,10 +38,13 @@ class Chain:
     tuning: Recipe
 
     @property
-    def recipes(self) -> tuple[Recipe, ...]:
-        """All there are, in order."""
-        stages = (self.tapt_clusters, self.tapt, self.first_tuning, self.clusters, self.alignment, self.tuning)
-        return tuple(recipe for recipe in stages if recipe is not None)
+    def named(self) -> dict[str, Recipe]:
+        """All there are, in order, by kind."""
+        stages = {
+            "tapt clusters": self.tapt_clusters, "tapt": self.tapt, "first tuning": self.first_tuning,
+            "clusters": self.clusters, "alignment": self.alignment, "tuning": self.tuning,
+        }  # fmt: skip
+        return {kind: recipe for kind, recipe in stages.items() if recipe is not None}
 
 
 def heard_by(config: TrialConfig, corpora: Corpora, fold: Fold) -> tuple[str, ...]:

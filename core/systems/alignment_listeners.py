@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LISTENER_MODULES", "Listeners"]
+__all__ = ["LISTENER_MODULES", "Listeners", "over_features"]
 
 from functools import cached_property
 
@@ -44,14 +44,7 @@ class Listeners:
         return self._over_features(model.eval())
 
     def _over_features(self, model: Upstream) -> UpstreamListener:
-        config = self._config
-        stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
-        # NPC's pre-training corrupts nothing, so its shares mean nothing: what is hidden from it becomes zero.
-        replaced = {} if config.upstream == "mockingjay" else {"zero": 1.0, "replace": 0.0}
-        return UpstreamListener(
-            model, Features.open(self._shared.evaluated.path), masking=config.masking.model_copy(update=replaced),
-            stack=stack, hop_s=config.features.hop_ms / 1000,
-        )  # fmt: skip
+        return over_features(self._config, model, Features.open(self._shared.evaluated.path))
 
     def _over_audio(self) -> Listener:
         model = load_transformer(self._config.upstream, model_folder(model_of(self._config)))
@@ -72,3 +65,14 @@ class Listeners:
             window_s=settings.frame_length_ms / 1000,
             hop_s=settings.hop_ms / 1000,
         )
+
+
+def over_features(config: TrialConfig, model: Upstream, features: Features) -> UpstreamListener:
+    """An upstream of ours over the features of a corpus."""
+    stack = config.mockingjay.stack if config.upstream == "mockingjay" else 1
+    # NPC's pre-training corrupts nothing, so its shares mean nothing: what is hidden from it becomes zero.
+    replaced = {} if config.upstream == "mockingjay" else {"zero": 1.0, "replace": 0.0}
+    return UpstreamListener(
+        model, features, masking=config.masking.model_copy(update=replaced), stack=stack,
+        hop_s=config.features.hop_ms / 1000,
+    )  # fmt: skip

@@ -10,7 +10,10 @@ F positions of all heard utterances, P of one, H hidden width, C classes.
 
 from __future__ import annotations
 
-__all__ = ["Notes", "make_clusters", "make_tuning", "make_units", "read_notes", "scores_in", "trained_parameters"]
+__all__ = [
+    "Notes", "layer_states", "make_clusters", "make_tuning", "make_units", "read_notes", "scores_in",
+    "trained_parameters",
+]  # fmt: skip
 
 import io
 import json
@@ -86,7 +89,7 @@ def make_clusters(
     with FrameFile(file, dtype=np.float32, dims=listener.hidden) as states:
         for done, place in enumerate(places):
             progress(f"states to cluster ({name})", done, len(places))
-            states_PH = _layer_states(listener, place, layer)
+            states_PH = layer_states(listener, place, layer)
             states.append(states_PH)
             lengths.append(len(states_PH))
     progress(f"states to cluster ({name})", len(places), len(places))
@@ -105,7 +108,7 @@ def make_clusters(
 
 
 @torch.no_grad()
-def _layer_states(listener: Listener, place: int, layer: int) -> NDArray[np.float32]:
+def layer_states(listener: Listener, place: int, layer: int) -> NDArray[np.float32]:
     """States of one utterance, (P, H)."""
     listener.model.eval()
     heard = listener.hear([listener.whole(place)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["artifacts_of", "run"]
+__all__ = ["artifacts_of", "run", "stages_of"]
 
 import io
 import time
@@ -25,7 +25,7 @@ from core.probe import ProbeResult, fit_probe, fold_index
 from core.progress import LogMetrics, Progress
 from core.resolve import Corpora, upstream_modules
 from core.store import Artifact, Recipe, Workspace, write_atomically
-from core.systems.outcome import Outcome
+from core.systems.outcome import Outcome, Stages
 from core.underway import Tally, Underway
 from core.upstreams import (
     SharedInputs,
@@ -50,10 +50,15 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
+    own = upstream_artifacts(config, corpora, workspace, shared=shared)
+    return (*own, *stages_of(config, corpora, workspace, shared=shared)["embed"])
+
+
+def stages_of(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs) -> Stages:
+    """Which artifacts the chain makes after its upstreams, by kind."""
     upstreams = upstream_keys(config, corpora, workspace, shared=shared)
     embeddings = [_embed_recipe(config, shared, key).key(workspace.store) for key in upstreams]
-    own = upstream_artifacts(config, corpora, workspace, shared=shared)
-    return (*own, *(f"embed/{key}" for key in embeddings))
+    return {"embed": tuple(f"embed/{key}" for key in embeddings)}
 
 
 def run(

@@ -9,10 +9,11 @@ F feature frames of the corpus, U utterances, K folds, C classes.
 
 from __future__ import annotations
 
-__all__ = ["artifacts_of", "run"]
+__all__ = ["artifacts_of", "run", "stages_of"]
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,7 +43,7 @@ from core.systems.alignment_stages import (
     scores_in,
     trained_parameters,
 )
-from core.systems.outcome import Outcome
+from core.systems.outcome import Outcome, Stages
 from core.underway import Tally, Underway
 from core.unit_batches import UnitLabels
 from core.upstreams import SharedInputs, pretrain_upstreams, upstream_artifacts, upstream_keys
@@ -60,17 +61,25 @@ def artifacts_of(
     Raises BadInputError for a layer that the upstream does not have, and for masking that hides nothing or all.
     """
     _check(config, Listeners(config, shared).first)
-    store = workspace.store
     track = _track(config, corpora, workspace, shared)
-    inputs = _keys(shared, track)
-    upstreams = upstream_keys(config, corpora, workspace, shared=shared)
     own = [*upstream_artifacts(config, corpora, workspace, shared=shared)]
     own += [f"{track.stage}/{track.key}"] if track else []
+    own += chain.from_iterable(stages_of(config, corpora, workspace, shared=shared).values())
+    return tuple(dict.fromkeys(own))
+
+
+def stages_of(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs) -> Stages:
+    """Which artifacts the chain makes after its upstreams, by kind; folds may have some in common."""
+    store = workspace.store
+    inputs = _keys(shared, _track(config, corpora, workspace, shared))
+    upstreams = upstream_keys(config, corpora, workspace, shared=shared)
+    stages: dict[str, tuple[str, ...]] = {}
     for place, fold in enumerate(corpora.folds.folds):
         upstream = upstreams[place % len(upstreams)]
-        chain = chain_of(config, corpora, fold, store=store, upstream=upstream, inputs=inputs)
-        own += [f"{recipe.stage}/{recipe.key(store)}" for recipe in chain.recipes]
-    return tuple(dict.fromkeys(own))
+        found = chain_of(config, corpora, fold, store=store, upstream=upstream, inputs=inputs).named
+        for kind, recipe in found.items():
+            stages[kind] = (*stages.get(kind, ()), f"{recipe.stage}/{recipe.key(store)}")
+    return {kind: tuple(dict.fromkeys(names)) for kind, names in stages.items()}
 
 
 def run(

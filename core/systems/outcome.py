@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "System", "system_of"]
+__all__ = ["Outcome", "Stages", "System", "system_of"]
 
 import importlib
 from collections.abc import Generator, Mapping
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from core.upstreams import Pretrained, SharedInputs
+
+
+Stages = Mapping[str, tuple[str, ...]]
+"""Kind of stage → `<stage>/<key>` of its artifacts. Those of a kind cost the same, but for what folds differ in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,9 @@ class System(Protocol):
         self, config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
     ) -> tuple[str, ...]:
         """`<stage>/<key>` of what the chain makes itself, made already or not."""
+
+    def stages_of(self, config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs) -> Stages:
+        """Which artifacts the chain makes after its upstreams, made already or not. Of `shared` only keys are read."""
 
     def run(
         self, config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs, log: LogMetrics,

@@ -8,13 +8,14 @@ U utterances, C classes.
 
 from __future__ import annotations
 
-__all__ = ["artifacts_of", "run"]
+__all__ = ["artifacts_of", "run", "stages_of"]
 
 import io
 import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from core.resolve import Corpora
 from core.sap_config import LINEAR_POOLINGS, SPEECH_POOLINGS
 from core.spoken_frames import SpokenFrames, everywhere, spoken
 from core.store import Claim, Recipe, Workspace, write_atomically
-from core.systems.outcome import Outcome
+from core.systems.outcome import Outcome, Stages
 from core.underway import Tally, Underway
 from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_artifacts
 from core.vad import Speech, make_speech, speech_recipe
@@ -52,16 +53,24 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
-    store = workspace.store
+    own = upstream_artifacts(config, corpora, workspace, shared=shared)
+    return (*own, *chain.from_iterable(stages_of(config, corpora, workspace, shared=shared).values()))
+
+
+def stages_of(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs) -> Stages:
+    """Which artifacts the chain makes after its upstreams, by kind."""
     frames = frames_keys(config, corpora, workspace, shared=shared, layers=config.sap.layers)
-    own = [*upstream_artifacts(config, corpora, workspace, shared=shared), *(f"frames/{key}" for key in frames)]
     speech = _speech_keys(config, corpora, workspace)
-    own += [f"vad/{key}" for key in speech]
+    stages = {"frames": tuple(f"frames/{key}" for key in frames)}
+    if speech:
+        stages["vad"] = tuple(f"vad/{key}" for key in speech)
     if config.sap.pooling not in LINEAR_POOLINGS:
-        for place, fold in enumerate(corpora.folds.folds):
-            inputs = (frames[place % len(frames)], *speech)
-            own.append(f"pooled/{_head_recipe(config, corpora, fold, inputs).key(store)}")
-    return tuple(own)
+        heads = [
+            _head_recipe(config, corpora, fold, (frames[place % len(frames)], *speech)).key(workspace.store)
+            for place, fold in enumerate(corpora.folds.folds)
+        ]
+        stages["pooled"] = tuple(f"pooled/{key}" for key in heads)
+    return stages
 
 
 def run(

@@ -6,12 +6,13 @@ U utterances, K folds, W wanted utterances, N of a train part, D dimensions.
 
 from __future__ import annotations
 
-__all__ = ["artifacts_of", "run"]
+__all__ = ["artifacts_of", "run", "stages_of"]
 
 import io
 import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from core.records import DIMENSIONS
 from core.regression import Inputs, Task, fit_regression
 from core.resolve import Corpora
 from core.store import Artifact, Claim, Recipe, Workspace, write_atomically
-from core.systems.outcome import Outcome
+from core.systems.outcome import Outcome, Stages
 from core.text_embeddings import make_text_embeddings, text_embeddings, text_recipe
 from core.underway import Tally, Underway
 from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_artifacts
@@ -54,18 +55,25 @@ def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not."""
+    own = upstream_artifacts(config, corpora, workspace, shared=shared)
+    return (*own, *chain.from_iterable(stages_of(config, corpora, workspace, shared=shared).values()))
+
+
+def stages_of(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs) -> Stages:
+    """Which artifacts the chain makes after its upstreams, by kind."""
     store = workspace.store
     frames = frames_keys(config, corpora, workspace, shared=shared, layers=None)
-    own = [*upstream_artifacts(config, corpora, workspace, shared=shared), *(f"frames/{key}" for key in frames)]
     text = text_recipe(config, corpora.evaluated).key(store) if _reads(config) else None
-    own += [f"text/{text}"] if text else []
     trial = _Trial(config=config, corpora=corpora, workspace=workspace, frames=frames, text=text)
+    taught, students = [], []
     for k, lessons in enumerate(trial.lessons()):
         teachers = [trial.recipe(k, lesson).key(store) for lesson in lessons.teachers]
-        own += [f"teacher/{key}" for key in teachers]
+        taught += [f"teacher/{key}" for key in teachers]
         if lessons.student is not None:
-            own.append(f"student/{trial.recipe(k, lessons.student, teachers).key(store)}")
-    return tuple(own)
+            students.append(f"student/{trial.recipe(k, lessons.student, teachers).key(store)}")
+    stages: dict[str, tuple[str, ...]] = {"frames": tuple(f"frames/{key}" for key in frames)}
+    read = {"text": (f"text/{text}",)} if text else {}
+    return stages | read | {"teacher": tuple(taught), "student": tuple(students)}
 
 
 def run(

@@ -111,7 +111,7 @@ def test_what_is_made_is_found_by_the_stages_own_keys(demo_workspace, workspace)
         ("features", "main"), ("functionals", "intensity"), ("spectrograms", "intensity"), ("strengthnet", "intensity"),
         ("spectrograms", "main"), ("intensity", "main"),
     ]  # fmt: skip
-    assert len(before.upstreams) == len(before.embeddings) == len(corpora.folds.folds) == 5
+    assert len(before.upstreams) == len(before.own["embed"]) == len(corpora.folds.folds) == 5
     assert not (workspace.root / "store").exists(), "looking makes nothing"
     made = make_features(corpora.evaluated, config.features, workspace)
     after = unmade(config, corpora, workspace)

@@ -60,15 +60,20 @@ def test_show_says_what_a_published_upstream_heard(folder):
     assert "intensity from" in own
 
 
-def test_the_estimate_says_what_it_leaves_out(folder, tmp_path):
+@pytest.mark.slow
+def test_what_reads_a_published_model_is_estimated_without_training_it(folder, tmp_path):
     alone = definition(
         folder, arms={"published": {"upstream": "hubert", "transformer.model": str(folder / "tiny-hubert")}}
     )
     place = Workspace.at(tmp_path)
     plan = make_plan(alone, place, compute=CPU)
     found = estimate(plan, place, open_trials=plan.trials, slots=1, cpus=1, gpus=0, progress=lambda *_: None)
-    assert found.trials == 0
-    assert "1 trials read a published model: what they cost is not in the numbers" in found.notes
+    assert found.trials == 1
+    assert {*found.stages} == {"start and record", "probe", "embed"}
+    assert all(seconds > 0 for seconds in found.stages.values())
+    assert (found.temporary_bytes, found.shared_seconds) == (0, 0)
+    assert found.memory_per_trial_bytes > 0
+    assert found.disk_bytes > 0
 
 
 def test_settings_of_pre_training_are_refused_for_a_published_model(folder):

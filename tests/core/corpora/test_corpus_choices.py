@@ -21,6 +21,8 @@ ONLY_WHOLE = "cannot be chosen, this corpus has no such choice"
         *((corpus, "labels", "all", ONLY_WHOLE) for corpus in ("demo", "ravdess", "emodb", "esd", "crema-d", "table")),
         ("iemocap", "subset", "impro", "is none of improvised, scripted"),
         ("iemocap", "labels", "all", "is none of merged-4, plain-4, excited-5, frustrated-5, dimensions"),
+        ("kemdy19", "subset", "impro", "is none of improvised, scripted"),
+        ("kemdy19", "labels", "merged-4", "is none of plain-4, all, dimensions"),
         ("esd", "subset", "Mandarin", "is none of mandarin, english"),
     ],
 )

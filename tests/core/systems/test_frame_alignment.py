@@ -115,7 +115,9 @@ def test_another_k_makes_clusters_anew_and_what_follows_and_nothing_before(arm, 
     other = tiny_alignment(corpus, {"k": 3})
     first, second = (chain(config, arm.workspace, tested="anna") for config in (arm.config, other))
     store: Store = arm.workspace.store
-    same = [one.key(store) == two.key(store) for one, two in zip(first.recipes, second.recipes, strict=True)]
+    same = [
+        one.key(store) == two.key(store) for one, two in zip(first.named.values(), second.named.values(), strict=True)
+    ]
     assert same == [True, True, True, False, False, False]
     before = {path: path.stat().st_mtime_ns for path in store.root.glob("*/*/notes.json")}
     again = ran(corpus, arm.workspace, {"k": 3})
@@ -135,7 +137,9 @@ def test_another_k_makes_clusters_anew_and_what_follows_and_nothing_before(arm, 
 def test_a_setting_reaches_its_stage_and_what_follows(arm, corpus, change, same):
     pair = [chain(config, arm.workspace, tested="ben") for config in (arm.config, tiny_alignment(corpus, change))]
     store = arm.workspace.store
-    assert [one.key(store) == two.key(store) for one, two in zip(*(own.recipes for own in pair), strict=True)] == same
+    assert [
+        one.key(store) == two.key(store) for one, two in zip(*(own.named.values() for own in pair), strict=True)
+    ] == same
 
 
 def test_the_twin_goes_from_adaptation_to_fine_tuning_and_shares_it(arm):
