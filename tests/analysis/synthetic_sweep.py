@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from synthetic_dimensions import dimension_metrics, dimension_predictions
 
 from core.metrics import confusion, macro_f1, ua, wa
 from core.records import (
@@ -26,6 +25,7 @@ from core.records import (
     Record,
     write_record,
 )
+from tests.analysis.synthetic_dimensions import dimension_metrics, dimension_predictions
 
 CLASSES = ("neu", "hap", "ang", "sad")
 
