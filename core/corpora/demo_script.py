@@ -7,7 +7,7 @@ Neutral utterances stress a word as well, but plainly: emphasis alone is not emo
 
 from __future__ import annotations
 
-__all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Voice", "Word", "voices", "write_script"]
+__all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Part", "Voice", "Word", "voices", "write_script"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,8 +32,29 @@ LONG_SILENCE = 0.35
 WRONG_WORD = 0.2
 """Probability that an emphasised word comes from another class's words."""
 
-_UTTERANCES = {"main": 24, "intensity": 18}
-"""Per speaker; four of each class, and the rest at random."""
+Part = Literal["main", "intensity", "noisy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rated:
+    """How much of a part there is, and how it was rated."""
+
+    utterances: int
+    """Per speaker; four of each class, and the rest at random."""
+    dialog: int
+    """Number of the first of a session's two dialogs."""
+    deviation: float
+    """Standard deviation of a rating, in points of the five-point scale."""
+    step: float
+    """Ratings are rounded to multiples of it."""
+
+
+_RATED: Mapping[Part, _Rated] = {
+    "main": _Rated(utterances=24, dialog=1, deviation=0.3, step=0.5),
+    "intensity": _Rated(utterances=18, dialog=1, deviation=0.3, step=0.5),
+    "noisy": _Rated(utterances=96, dialog=3, deviation=1.2, step=1.0),
+}
+"""`main` and `intensity`: the mean of two careful raters. `noisy`: one careless rater, as on a crowd's platform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +105,8 @@ class Line:
     activation: float
     valence: float
     dominance: float
+    meant: tuple[float, float, float]
+    """Activation, valence and dominance as they were planted, before they were rated; the same scale, not clipped."""
     clauses: tuple[Clause, ...]
     silence_s: float
     strength: float
@@ -156,25 +179,27 @@ _VALENCE = {"ang": -0.8, "hap": 0.8, "neu": 0.0, "sad": -0.6}
 _DOMINANCE = {"ang": 1.2, "hap": 0.4, "neu": 0.0, "sad": -1.0}
 
 
-def voices(part: Literal["main", "intensity"]) -> tuple[Voice, ...]:
-    """The speakers of a part; the two parts share neither speaker nor espeak-ng voice."""
-    return MAIN if part == "main" else _INTENSITY
+def voices(part: Part) -> tuple[Voice, ...]:
+    """The speakers of a part; `intensity` shares neither speaker nor espeak-ng voice with the other two."""
+    return _INTENSITY if part == "intensity" else MAIN
 
 
-def write_script(part: Literal["main", "intensity"]) -> tuple[Line, ...]:
+def write_script(part: Part) -> tuple[Line, ...]:
     """Every utterance of a part, by speaker; the same on every call."""
-    return tuple(line for voice in voices(part) for line in _write_speaker(voice, _UTTERANCES[part]))
+    return tuple(line for voice in voices(part) for line in _write_speaker(voice, part))
 
 
-def _write_speaker(voice: Voice, count: int) -> list[Line]:
-    rng = stream(SEED, "demo-labels", voice.speaker)
-    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=count - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
+def _write_speaker(voice: Voice, part: Part) -> list[Line]:
+    rated = _RATED[part]
+    # The parts that share their speakers draw apart.
+    rng = stream(SEED, "demo-labels", voice.speaker, *([part] if part == "noisy" else []))
+    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=rated.utterances - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
     rng.shuffle(labels)
-    return [_write_line(voice, number, str(label)) for number, label in enumerate(labels)]
+    return [_write_line(voice, number, str(label), rated) for number, label in enumerate(labels)]
 
 
-def _write_line(voice: Voice, number: int, label: str) -> Line:
-    dialog, gender = f"Ses{voice.session:02d}F_impro{1 + number % 2:02d}", voice.speaker[-1]
+def _write_line(voice: Voice, number: int, label: str, rated: _Rated) -> Line:
+    dialog, gender = f"Ses{voice.session:02d}F_impro{rated.dialog + number % 2:02d}", voice.speaker[-1]
     utterance = f"{dialog}_{gender}{number // 2:03d}"
     rng = stream(SEED, "demo-line", utterance)
     strength = 0.0 if label == "neu" else float(rng.uniform(0.35, 1.0))
@@ -186,13 +211,16 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
     )
     said = 0.6 * (0.4 + 0.6 * strength) * _VALENCE[label] + 0.4 * float(np.mean(valences))
     felt = 0.4 + 0.6 * strength
+    meant = (3 + felt * _ACTIVATION[label], 3 + 2 * said, 3 + felt * _DOMINANCE[label])
+    activation, valence, dominance = (_rate(rng, value, rated) for value in meant)
     return Line(
         utterance=utterance,
         voice=voice,
         label=label,
-        activation=_rate(rng, felt * _ACTIVATION[label]),
-        valence=_rate(rng, 2 * said),
-        dominance=_rate(rng, felt * _DOMINANCE[label]),
+        activation=activation,
+        valence=valence,
+        dominance=dominance,
+        meant=meant,
         clauses=clauses,
         silence_s=float(rng.uniform(0.2, 0.6)),
         strength=strength,
@@ -221,6 +249,7 @@ def _write_clause(
     return Clause(words=tuple(word for word in words if word.text), silence_s=float(silence))
 
 
-def _rate(rng: np.random.Generator, value: float) -> float:
-    """A label on the five-point scale, as the mean of two annotators: steps of a half."""
-    return float(np.clip(np.round(2 * (3 + value + rng.normal(0, 0.3))) / 2, 1, 5))
+def _rate(rng: np.random.Generator, value: float, rated: _Rated) -> float:
+    """A rating on the five-point scale."""
+    noisy = value + rng.normal(0, rated.deviation)
+    return float(np.clip(rated.step * np.round(noisy / rated.step), 1, 5))
