@@ -44,9 +44,10 @@ class CorpusConfig(Config):
     name: CorpusName = "demo"
     root: AbsolutePath | None = None
     """Folder of the corpus (for `table`: the CSV file); None only for `demo`, which is rendered into the workspace."""
-    part: Literal["main", "intensity", "noisy"] = "main"
-    """`demo` only: the evaluated part, the disjoint part with other voices for fitting intensity models, or four times
-    as much of the first part's voices, whose dimensions one careless rater labelled."""
+    part: Literal["main", "intensity", "noisy", "pauses"] = "main"
+    """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models. With other
+    utterances of the first part's voices: `noisy`, whose dimensions one careless rater labelled, and `pauses`, in which
+    some utterances are nearly all speech and others nearly all silence."""
     subset: str | None = None
     """Only a part of the corpus, by its own name for it: `improvised` or `scripted` (IEMOCAP), `english` or `mandarin`
     (ESD), a split such as `Train` (MSP-Podcast), a folder such as `train-clean-360` (LibriSpeech). None: all of it."""

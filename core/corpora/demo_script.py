@@ -32,12 +32,12 @@ LONG_SILENCE = 0.35
 WRONG_WORD = 0.2
 """Probability that an emphasised word comes from another class's words."""
 
-Part = Literal["main", "intensity", "noisy"]
+Part = Literal["main", "intensity", "noisy", "pauses"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rated:
-    """How much of a part there is, and how it was rated."""
+class _Made:
+    """How much of a part there is, how it was rated, and how long it is silent."""
 
     utterances: int
     """Per speaker; four of each class, and the rest at random."""
@@ -47,14 +47,18 @@ class _Rated:
     """Standard deviation of a rating, in points of the five-point scale."""
     step: float
     """Ratings are rounded to multiples of it."""
+    silences_s: tuple[float, float] | None = None
+    """Range that each silence is drawn from, in seconds; None: as the clauses have them."""
 
 
-_RATED: Mapping[Part, _Rated] = {
-    "main": _Rated(utterances=24, dialog=1, deviation=0.3, step=0.5),
-    "intensity": _Rated(utterances=18, dialog=1, deviation=0.3, step=0.5),
-    "noisy": _Rated(utterances=96, dialog=3, deviation=1.2, step=1.0),
+_MADE: Mapping[Part, _Made] = {
+    "main": _Made(utterances=24, dialog=1, deviation=0.3, step=0.5),
+    "intensity": _Made(utterances=18, dialog=1, deviation=0.3, step=0.5),
+    "noisy": _Made(utterances=96, dialog=3, deviation=1.2, step=1.0),
+    "pauses": _Made(utterances=40, dialog=5, deviation=0.3, step=0.5, silences_s=(0.2, 2.5)),
 }
-"""`main` and `intensity`: the mean of two careful raters. `noisy`: one careless rater, as on a crowd's platform."""
+"""Rated as the mean of two careful raters; `noisy` by one careless one, as on a crowd's platform. In `pauses` some
+utterances are nearly all speech and others nearly all silence, whatever their class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +184,7 @@ _DOMINANCE = {"ang": 1.2, "hap": 0.4, "neu": 0.0, "sad": -1.0}
 
 
 def voices(part: Part) -> tuple[Voice, ...]:
-    """The speakers of a part; `intensity` shares neither speaker nor espeak-ng voice with the other two."""
+    """The speakers of a part; `intensity` shares neither speaker nor espeak-ng voice with the others."""
     return _INTENSITY if part == "intensity" else MAIN
 
 
@@ -190,16 +194,17 @@ def write_script(part: Part) -> tuple[Line, ...]:
 
 
 def _write_speaker(voice: Voice, part: Part) -> list[Line]:
-    rated = _RATED[part]
+    made = _MADE[part]
     # The parts that share their speakers draw apart.
-    rng = stream(SEED, "demo-labels", voice.speaker, *([part] if part == "noisy" else []))
-    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=rated.utterances - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
+    rng = stream(SEED, "demo-labels", voice.speaker, *([part] if part in ("noisy", "pauses") else []))
+    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=made.utterances - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
     rng.shuffle(labels)
-    return [_write_line(voice, number, str(label), rated) for number, label in enumerate(labels)]
+    lines = [_write_line(voice, number, str(label), made) for number, label in enumerate(labels)]
+    return lines if made.silences_s is None else [_with_silences(line, made.silences_s) for line in lines]
 
 
-def _write_line(voice: Voice, number: int, label: str, rated: _Rated) -> Line:
-    dialog, gender = f"Ses{voice.session:02d}F_impro{rated.dialog + number % 2:02d}", voice.speaker[-1]
+def _write_line(voice: Voice, number: int, label: str, made: _Made) -> Line:
+    dialog, gender = f"Ses{voice.session:02d}F_impro{made.dialog + number % 2:02d}", voice.speaker[-1]
     utterance = f"{dialog}_{gender}{number // 2:03d}"
     rng = stream(SEED, "demo-line", utterance)
     strength = 0.0 if label == "neu" else float(rng.uniform(0.35, 1.0))
@@ -212,7 +217,7 @@ def _write_line(voice: Voice, number: int, label: str, rated: _Rated) -> Line:
     said = 0.6 * (0.4 + 0.6 * strength) * _VALENCE[label] + 0.4 * float(np.mean(valences))
     felt = 0.4 + 0.6 * strength
     meant = (3 + felt * _ACTIVATION[label], 3 + 2 * said, 3 + felt * _DOMINANCE[label])
-    activation, valence, dominance = (_rate(rng, value, rated) for value in meant)
+    activation, valence, dominance = (_rate(rng, value, made) for value in meant)
     return Line(
         utterance=utterance,
         voice=voice,
@@ -228,6 +233,13 @@ def _write_line(voice: Voice, number: int, label: str, rated: _Rated) -> Line:
         rate_slip=float(rng.uniform(0.92, 1.08)),
         volume_slip=float(rng.uniform(0.8, 1.2)),
     )
+
+
+def _with_silences(line: Line, range_s: tuple[float, float]) -> Line:
+    """The line with every silence, before, between and after its clauses, drawn anew."""
+    *before, after = stream(SEED, "demo-silences", line.utterance).uniform(*range_s, len(line.clauses) + 1).tolist()
+    clauses = tuple(replace(clause, silence_s=silence) for clause, silence in zip(line.clauses, before, strict=True))
+    return replace(line, clauses=clauses, silence_s=after)
 
 
 def _write_clause(
@@ -249,7 +261,7 @@ def _write_clause(
     return Clause(words=tuple(word for word in words if word.text), silence_s=float(silence))
 
 
-def _rate(rng: np.random.Generator, value: float, rated: _Rated) -> float:
+def _rate(rng: np.random.Generator, value: float, made: _Made) -> float:
     """A rating on the five-point scale."""
-    noisy = value + rng.normal(0, rated.deviation)
-    return float(np.clip(rated.step * np.round(noisy / rated.step), 1, 5))
+    noisy = value + rng.normal(0, made.deviation)
+    return float(np.clip(made.step * np.round(noisy / made.step), 1, 5))

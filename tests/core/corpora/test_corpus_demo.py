@@ -130,6 +130,25 @@ def test_the_noisy_part_has_the_first_part_s_voices_and_labels_far_from_what_was
     assert all(line.valence in (1, 2, 3, 4, 5) for line in lines["noisy"])
 
 
+def test_in_the_part_with_pauses_the_share_of_silence_varies_and_has_nothing_to_do_with_the_class() -> None:
+    lines = write_script("pauses")
+    assert not {line.utterance for line in lines} & {
+        line.utterance for line in (*write_script("main"), *write_script("noisy"))
+    }
+    silent = {
+        label: np.array(
+            [sum(clause.silence_s for clause in line.clauses) + line.silence_s for line in lines if line.label == label]
+        )
+        for label in ("ang", "hap", "neu", "sad")
+    }
+    together = np.concatenate(list(silent.values()))
+    assert together.min() < 1
+    assert together.max() > 5
+    for silent_U in silent.values():
+        assert abs(silent_U.mean() - together.mean()) < 4 * together.std() / np.sqrt(len(silent_U))
+    assert all(0.2 <= clause.silence_s <= 2.5 for line in lines for clause in line.clauses)
+
+
 def log_mel(samples_T: NDArray[np.float32]) -> NDArray[np.float64]:
     """40 log mel bands of 25 ms frames every 10 ms, shape (frames, 40): independent of the project's features."""
     frames = np.lib.stride_tricks.sliding_window_view(samples_T, 400)[::160] * np.hanning(400)
