@@ -44,8 +44,10 @@ class CorpusConfig(Config):
     name: CorpusName = "demo"
     root: AbsolutePath | None = None
     """Folder of the corpus (for `table`: the CSV file); None only for `demo`, which is rendered into the workspace."""
-    part: Literal["main", "intensity"] = "main"
-    """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models."""
+    part: Literal["main", "intensity", "noisy", "pauses"] = "main"
+    """`demo` only: the evaluated part, or the disjoint part with other voices for fitting intensity models. With other
+    utterances of the first part's voices: `noisy`, whose dimensions one careless rater labelled, and `pauses`, in which
+    some utterances are nearly all speech and others nearly all silence."""
     subset: str | None = None
     """Only a part of the corpus, by its own name for it: `improvised` or `scripted` (IEMOCAP, KEMDy19), `english`
     or `mandarin` (ESD), a split such as `Train` (MSP-Podcast), a folder such as `train-clean-360` (LibriSpeech). None:
@@ -98,6 +100,10 @@ class FeaturesConfig(Config):
     hop_ms: float = Field(default=10.0, gt=0, le=50)
     deltas: Literal[0, 1, 2] = 2
     """How many orders of time derivatives are appended."""
+    normalise: Literal["utterance", "fixed"] = "utterance"
+    """`utterance`: each dimension to zero mean and unit deviation over all frames of the utterance, pauses included
+    (the toolkit's): the more pause, the higher all speech stands, and the mean over all frames is 0 whatever was said.
+    `fixed`: by constants, so that a frame is the same whatever surrounds it (ours; see `core.features.FIXED`)."""
 
     @property
     def dims(self) -> int:

@@ -54,7 +54,10 @@ def corpus_options(command: Command) -> Command:
         click.option("--allow-quarantined", is_flag=True, help="Accept unusable files; they are left out and counted."),
         click.option("--allow-incomplete", is_flag=True, help="Accept an IEMOCAP without its published counts."),
         click.option(
-            "--part", type=click.Choice(["main", "intensity"]), default="main", help="Part of the demo corpus."
+            "--part",
+            type=click.Choice(["main", "intensity", "noisy", "pauses"]),
+            default="main",
+            help="Part of the demo corpus.",
         ),
         click.option("--root", type=click.Path(path_type=Path), help="Folder of the corpus; the CSV of a table."),
     ):

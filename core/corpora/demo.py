@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PlantedSegment", "list_demo", "planted_intensity"]
+__all__ = ["PlantedSegment", "list_demo", "planted_dimensions", "planted_intensity"]
 
 import json
 from collections.abc import Mapping
@@ -57,6 +57,15 @@ def planted_intensity(config: CorpusConfig, workspace: Workspace) -> Mapping[str
         raise BadInputError(f"planted intensity: only the demo corpus has it (got {config.name!r})")
     planted = json.loads((_rendered(config, workspace) / PLANTED_FILE).read_text(encoding="utf-8"))
     return {utterance: tuple(PlantedSegment(**row) for row in rows) for utterance, rows in planted.items()}
+
+
+def planted_dimensions(config: CorpusConfig) -> Mapping[str, tuple[float, float, float]]:
+    """Utterance → its activation, valence and dominance before they were rated, in that order, on the scale of the
+    labels but not clipped. BadInputError for another corpus.
+    """
+    if config.name != "demo":
+        raise BadInputError(f"planted dimensions: only the demo corpus has them (got {config.name!r})")
+    return {line.utterance: line.meant for line in write_script(config.part)}
 
 
 def _rendered(config: CorpusConfig, workspace: Workspace) -> Path:

@@ -7,7 +7,7 @@ Neutral utterances stress a word as well, but plainly: emphasis alone is not emo
 
 from __future__ import annotations
 
-__all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Voice", "Word", "voices", "write_script"]
+__all__ = ["MAIN", "PLAIN_SHARE", "Clause", "Line", "Part", "Voice", "Word", "voices", "write_script"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,8 +32,33 @@ LONG_SILENCE = 0.35
 WRONG_WORD = 0.2
 """Probability that an emphasised word comes from another class's words."""
 
-_UTTERANCES = {"main": 24, "intensity": 18}
-"""Per speaker; four of each class, and the rest at random."""
+Part = Literal["main", "intensity", "noisy", "pauses"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """How much of a part there is, how it was rated, and how long it is silent."""
+
+    utterances: int
+    """Per speaker; four of each class, and the rest at random."""
+    dialog: int
+    """Number of the first of a session's two dialogs."""
+    deviation: float
+    """Standard deviation of a rating, in points of the five-point scale."""
+    step: float
+    """Ratings are rounded to multiples of it."""
+    silences_s: tuple[float, float] | None = None
+    """Range that each silence is drawn from, in seconds; None: as the clauses have them."""
+
+
+_MADE: Mapping[Part, _Made] = {
+    "main": _Made(utterances=24, dialog=1, deviation=0.3, step=0.5),
+    "intensity": _Made(utterances=18, dialog=1, deviation=0.3, step=0.5),
+    "noisy": _Made(utterances=96, dialog=3, deviation=1.2, step=1.0),
+    "pauses": _Made(utterances=40, dialog=5, deviation=0.3, step=0.5, silences_s=(0.2, 2.5)),
+}
+"""Rated as the mean of two careful raters; `noisy` by one careless one, as on a crowd's platform. In `pauses` some
+utterances are nearly all speech and others nearly all silence, whatever their class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +109,8 @@ class Line:
     activation: float
     valence: float
     dominance: float
+    meant: tuple[float, float, float]
+    """Activation, valence and dominance as they were planted, before they were rated; the same scale, not clipped."""
     clauses: tuple[Clause, ...]
     silence_s: float
     strength: float
@@ -156,25 +183,28 @@ _VALENCE = {"ang": -0.8, "hap": 0.8, "neu": 0.0, "sad": -0.6}
 _DOMINANCE = {"ang": 1.2, "hap": 0.4, "neu": 0.0, "sad": -1.0}
 
 
-def voices(part: Literal["main", "intensity"]) -> tuple[Voice, ...]:
-    """The speakers of a part; the two parts share neither speaker nor espeak-ng voice."""
-    return MAIN if part == "main" else _INTENSITY
+def voices(part: Part) -> tuple[Voice, ...]:
+    """The speakers of a part; `intensity` shares neither speaker nor espeak-ng voice with the others."""
+    return _INTENSITY if part == "intensity" else MAIN
 
 
-def write_script(part: Literal["main", "intensity"]) -> tuple[Line, ...]:
+def write_script(part: Part) -> tuple[Line, ...]:
     """Every utterance of a part, by speaker; the same on every call."""
-    return tuple(line for voice in voices(part) for line in _write_speaker(voice, _UTTERANCES[part]))
+    return tuple(line for voice in voices(part) for line in _write_speaker(voice, part))
 
 
-def _write_speaker(voice: Voice, count: int) -> list[Line]:
-    rng = stream(SEED, "demo-labels", voice.speaker)
-    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=count - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
+def _write_speaker(voice: Voice, part: Part) -> list[Line]:
+    made = _MADE[part]
+    # The parts that share their speakers draw apart.
+    rng = stream(SEED, "demo-labels", voice.speaker, *([part] if part in ("noisy", "pauses") else []))
+    labels = [*CLASSES * 4, *rng.choice(CLASSES, size=made.utterances - 16, p=(0.2, 0.3, 0.3, 0.2)).tolist()]
     rng.shuffle(labels)
-    return [_write_line(voice, number, str(label)) for number, label in enumerate(labels)]
+    lines = [_write_line(voice, number, str(label), made) for number, label in enumerate(labels)]
+    return lines if made.silences_s is None else [_with_silences(line, made.silences_s) for line in lines]
 
 
-def _write_line(voice: Voice, number: int, label: str) -> Line:
-    dialog, gender = f"Ses{voice.session:02d}F_impro{1 + number % 2:02d}", voice.speaker[-1]
+def _write_line(voice: Voice, number: int, label: str, made: _Made) -> Line:
+    dialog, gender = f"Ses{voice.session:02d}F_impro{made.dialog + number % 2:02d}", voice.speaker[-1]
     utterance = f"{dialog}_{gender}{number // 2:03d}"
     rng = stream(SEED, "demo-line", utterance)
     strength = 0.0 if label == "neu" else float(rng.uniform(0.35, 1.0))
@@ -186,13 +216,16 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
     )
     said = 0.6 * (0.4 + 0.6 * strength) * _VALENCE[label] + 0.4 * float(np.mean(valences))
     felt = 0.4 + 0.6 * strength
+    meant = (3 + felt * _ACTIVATION[label], 3 + 2 * said, 3 + felt * _DOMINANCE[label])
+    activation, valence, dominance = (_rate(rng, value, made) for value in meant)
     return Line(
         utterance=utterance,
         voice=voice,
         label=label,
-        activation=_rate(rng, felt * _ACTIVATION[label]),
-        valence=_rate(rng, 2 * said),
-        dominance=_rate(rng, felt * _DOMINANCE[label]),
+        activation=activation,
+        valence=valence,
+        dominance=dominance,
+        meant=meant,
         clauses=clauses,
         silence_s=float(rng.uniform(0.2, 0.6)),
         strength=strength,
@@ -200,6 +233,13 @@ def _write_line(voice: Voice, number: int, label: str) -> Line:
         rate_slip=float(rng.uniform(0.92, 1.08)),
         volume_slip=float(rng.uniform(0.8, 1.2)),
     )
+
+
+def _with_silences(line: Line, range_s: tuple[float, float]) -> Line:
+    """The line with every silence, before, between and after its clauses, drawn anew."""
+    *before, after = stream(SEED, "demo-silences", line.utterance).uniform(*range_s, len(line.clauses) + 1).tolist()
+    clauses = tuple(replace(clause, silence_s=silence) for clause, silence in zip(line.clauses, before, strict=True))
+    return replace(line, clauses=clauses, silence_s=after)
 
 
 def _write_clause(
@@ -221,6 +261,7 @@ def _write_clause(
     return Clause(words=tuple(word for word in words if word.text), silence_s=float(silence))
 
 
-def _rate(rng: np.random.Generator, value: float) -> float:
-    """A label on the five-point scale, as the mean of two annotators: steps of a half."""
-    return float(np.clip(np.round(2 * (3 + value + rng.normal(0, 0.3))) / 2, 1, 5))
+def _rate(rng: np.random.Generator, value: float, made: _Made) -> float:
+    """A rating on the five-point scale."""
+    noisy = value + rng.normal(0, made.deviation)
+    return float(np.clip(made.step * np.round(noisy / made.step), 1, 5))

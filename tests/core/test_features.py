@@ -80,6 +80,28 @@ def test_every_dimension_of_every_utterance_has_mean_0_and_deviation_1():
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-5)
 
 
+def test_at_a_fixed_scale_a_frame_is_the_same_whatever_surrounds_it():
+    """Normalised over the utterance, speech stands higher the more pause there is, and the mean says nothing."""
+    samples = _speechlike(1.0)
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    paused = np.concatenate([samples, noise])
+    speech = slice(0, 90)
+
+    def heard(normalise):
+        config = FeaturesConfig(normalise=normalise)
+        return compute_features(samples, config)[0], compute_features(paused, config)[0]
+
+    alone, beside = heard("fixed")
+    np.testing.assert_array_equal(alone[speech], beside[speech])
+    fbank = _kaldi(samples).astype(np.float64)
+    delta = _delta_by_hand(fbank)
+    by_hand = np.concatenate([(fbank + 8) / 4, delta / 0.7, _delta_by_hand(delta) / 0.3], axis=1)
+    np.testing.assert_allclose(alone, by_hand, rtol=1e-4, atol=2e-3)
+    alone, beside = heard("utterance")
+    assert beside[speech, :80].mean() > alone[speech, :80].mean() + 0.5
+    np.testing.assert_allclose(beside.mean(axis=0), 0, atol=1e-5)
+
+
 def test_a_dimension_that_never_changes_becomes_zero_not_noise():
     features, _ = compute_features(np.zeros(4000, dtype=np.float32), FeaturesConfig())
     assert np.all(features == 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,29 +11,23 @@ from core.config import TrialConfig
 from core.dimensions import dimension_labels
 from core.lessons import lessons_of
 from core.metrics import ccc
-from core.presets import preset_settings
 from core.resolve import resolve
 from core.store import Workspace
 from core.trial import run_trial
+from tests.core.smoke_trial import smoke_trial
 
 VALENCE = 1
 
 
 def trial(weighting: str) -> TrialConfig:
-    shared, of_upstream = preset_settings("smoke", "mockingjay")
-    own = {
+    return smoke_trial({
         "system": "teacher_student",
         "folds": {"scheme": "speaker-folds", "k": 3},
         "intensity": {"fit": {"name": "demo", "part": "intensity"}},
         "masking": {"policy": "random"},
         "pretrain": {"steps": 10, "report_every": 10},
         "teacher": {"weighting": weighting, "sigma": 0.5, "steps": 80},
-    }
-    settings: dict[str, Any] = {}
-    for layer in (shared, of_upstream, own):
-        for name, value in layer.items():
-            settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
-    return TrialConfig.model_validate(settings)
+    })  # fmt: skip
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ def test_every_shipped_definition_is_tested_and_described():
         "ems_race",
         "ems_tpe",
         "frame_alignment",
+        "noisy_labels",
         "sap",
         "seed_systems",
         "teacher_student",

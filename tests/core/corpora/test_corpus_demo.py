@@ -18,13 +18,14 @@ from sklearn.preprocessing import StandardScaler
 
 from core.audio import read_audio
 from core.config import CorpusConfig, FoldsConfig
-from core.corpora.demo import planted_intensity
-from core.corpora.demo_script import voices
+from core.corpora.demo import planted_dimensions, planted_intensity
+from core.corpora.demo_script import voices, write_script
 from core.corpora.espeak import Text, synthesise
 from core.corpora.folds import make_folds
 from core.corpora.loading import check_launchable, load_manifest
 from core.corpora.manifest import Manifest
 from core.errors import BadInputError
+from core.metrics import ccc
 from core.store import Workspace
 from core.units import SAMPLE_RATE
 
@@ -109,6 +110,43 @@ def test_labels_and_words_go_together_but_do_not_give_the_class_away(manifest: M
     happy_words = [item.label for item in manifest.utterances if "wonderful" in (item.transcript or "")]
     assert Counter(happy_words).most_common(1)[0][0] == "hap"
     assert set(happy_words) != {"hap"}
+
+
+def test_the_noisy_part_has_the_first_part_s_voices_and_labels_far_from_what_was_planted(manifest: Manifest) -> None:
+    assert voices("noisy") == voices("main")
+    lines = {part: write_script(part) for part in ("main", "noisy")}
+    assert len({line.utterance for part in lines.values() for line in part}) == 240 + 960
+    assert {(item.utterance, item.valence) for item in manifest.utterances} == {
+        (line.utterance, line.valence) for line in lines["main"]
+    }
+    agreement = {}
+    for part, rated in lines.items():
+        planted = planted_dimensions(CorpusConfig(part=part))
+        assert planted.keys() == {line.utterance for line in rated}
+        agreement[part] = ccc([planted[line.utterance][1] for line in rated], [line.valence for line in rated])
+    # 0.92 and 0.60: two careful raters, and a careless one.
+    assert agreement["main"] > 0.88
+    assert 0.5 < agreement["noisy"] < 0.7
+    assert all(line.valence in (1, 2, 3, 4, 5) for line in lines["noisy"])
+
+
+def test_in_the_part_with_pauses_the_share_of_silence_varies_and_has_nothing_to_do_with_the_class() -> None:
+    lines = write_script("pauses")
+    assert not {line.utterance for line in lines} & {
+        line.utterance for line in (*write_script("main"), *write_script("noisy"))
+    }
+    silent = {
+        label: np.array(
+            [sum(clause.silence_s for clause in line.clauses) + line.silence_s for line in lines if line.label == label]
+        )
+        for label in ("ang", "hap", "neu", "sad")
+    }
+    together = np.concatenate(list(silent.values()))
+    assert together.min() < 1
+    assert together.max() > 5
+    for silent_U in silent.values():
+        assert abs(silent_U.mean() - together.mean()) < 4 * together.std() / np.sqrt(len(silent_U))
+    assert all(0.2 <= clause.silence_s <= 2.5 for line in lines for clause in line.clauses)
 
 
 def log_mel(samples_T: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -203,9 +241,11 @@ def test_emphasised_words_carry_the_emotion_and_are_not_always_the_loud_ones(
     assert np.median(louder["sad"]) < 1
 
 
-def test_only_the_demo_corpus_has_planted_intensity(workspace: Workspace, tmp_path: Path) -> None:
+def test_only_the_demo_corpus_has_planted_truth(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"only the demo corpus has it \(got 'ravdess'\)"):
         planted_intensity(CorpusConfig(name="ravdess", root=tmp_path), workspace)
+    with pytest.raises(BadInputError, match=r"only the demo corpus has them \(got 'ravdess'\)"):
+        planted_dimensions(CorpusConfig(name="ravdess", root=tmp_path))
 
 
 def test_a_voice_that_does_not_exist_is_named(tmp_path: Path) -> None:
