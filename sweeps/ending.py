@@ -53,13 +53,17 @@ class Ending:
         SIGINT is set too: a command that a script starts in the background finds it ignored.
         """
         previous = {number: signal.getsignal(number) for number in SIGNALS}
-        for number in SIGNALS:
-            signal.signal(number, self._heard)
+        self.listen()
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Set the handlers, once more after connecting to Ray: it puts its own in the place of SIGTERM's."""
+        for number in SIGNALS:
+            signal.signal(number, self._heard)
 
     def _heard(self, *_: object) -> None:
         if self.preparing or self._why is not None:

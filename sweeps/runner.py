@@ -136,6 +136,7 @@ class _Leg:
                     connection = connection or self._connecting(stack)
                     self._prepare(open_trials)
                     connection()
+                    self._ending.listen()
                 self._ending.preparing = False
                 tracker = self._tracker(name, with_ray=bool(open_trials))
                 tracker.register(registrations(source.plan, self._workspace))
