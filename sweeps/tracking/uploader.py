@@ -38,6 +38,8 @@ _LONGEST_PAUSE_SECONDS = 60.0
 """Between two tries of an MLflow that is down; the pause doubles up to this."""
 _REFUSED_PAUSE_SECONDS = 60.0
 """Before a run that MLflow refused to change (somebody deleted it) is tried again."""
+_LAST_PAUSE_SECONDS = 1.0
+"""Between two tries once the sweep has ended and waits for an MLflow that has answered before."""
 _TURN_SECONDS = 10.0
 """How long `drain` waits for its turn: what a killed driver has started takes seconds to end."""
 
@@ -72,6 +74,7 @@ class Uploader:
         self._experiment: Experiment | None = None
         self._checked = False
         self._parent_described = False
+        self._answered = False
         self._refused: dict[str, float] = {}
         # thread_local=False: the thread and a caller of sync_once in the same process hold it together.
         self._turn = FileLock(journal_path.with_name(f".{journal_path.name}.uploader"), timeout=0, thread_local=False)
@@ -124,7 +127,7 @@ class Uploader:
     def stop(self, timeout: float, *, state: SweepState = "interrupted") -> Backlog:
         """The sweep has ended as `state`: one last pass, at most `timeout` seconds. Returns what is unsent then.
 
-        Also without a `start` before it.
+        Also without a `start` before it. An MLflow that has answered before is given that time to come back.
         """
         self._journal.set_sweep(state)
         self._deadline = time.monotonic() + timeout
@@ -147,7 +150,10 @@ class Uploader:
                 self._stopping.wait(pause)
             self._checked = False
             self._refused.clear()
-            self._try_pass()
+            while not self._try_pass() and self._answered:
+                if time.monotonic() + _LAST_PAUSE_SECONDS >= self._deadline:
+                    break
+                time.sleep(_LAST_PAUSE_SECONDS)
         finally:
             if (defect := sys.exc_info()[1]) is not None:
                 self.trouble = f"uploader: {type(defect).__name__}: {defect}"
@@ -163,6 +169,7 @@ class Uploader:
             self.trouble = str(error)
             # One refused run must not slow down the others.
             return isinstance(error, TrackingError) and error.refused
+        self._answered = True
         if self.trouble is not None and not self._refused:
             _logger.warning("MLflow answers again")
             self.trouble = None
