@@ -332,6 +332,48 @@ def test_an_mlflow_that_is_down_costs_the_sweep_nothing(sweep: Sweep, caplog: py
     assert sum("everything is kept in" in record.message for record in caplog.records) == 1
 
 
+def test_an_mlflow_that_is_down_when_the_sweep_ends_is_given_time_to_come_back(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploader_module, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(uploader_module, "_LAST_PAUSE_SECONDS", 0.05)
+    real, down, refused = uploader_module.Experiment, threading.Event(), []
+
+    def opened(*positional: Any, **named: Any) -> Any:
+        if down.is_set():
+            refused.append(1)
+            if len(refused) > 3:
+                down.clear()
+            raise TrackingError("MLflow is down", refused=False)
+        return real(*positional, **named)
+
+    monkeypatch.setattr(uploader_module, "Experiment", opened)
+    uploader = sweep.uploader()
+    uploader.start()
+    sweep.run_all()
+    deadline = time.monotonic() + 60
+    while not uploader.backlog().empty and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # It stops in the middle of a call, so that the connection is opened again.
+    down.set()
+    monkeypatch.setattr(real, "describe", _fail_once(real.describe))
+    assert uploader.stop(60, state="complete").empty
+    assert (len(refused), uploader.trouble) == (4, None)
+    sweep.check_metrics()
+
+
+def _fail_once(call: Any) -> Any:
+    failed = threading.Event()
+
+    def failing(*positional: Any, **named: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise TrackingError("connection lost", refused=False)
+        return call(*positional, **named)
+
+    return failing
+
+
 @pytest.mark.slow
 def test_a_hanging_mlflow_is_left_behind_at_the_deadline(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
