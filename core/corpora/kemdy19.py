@@ -11,7 +11,6 @@ from __future__ import annotations
 
 __all__ = ["EMOTIONS", "LABEL_SETS", "SPEAKERS", "SUBSETS", "list_kemdy19"]
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from core.corpora.checks import Candidate, Listing
 from core.corpora.choices import refuse_choices
 from core.corpora.manifest import Reason
 from core.corpora.recordings import recording_of
-from core.corpora.text import read_lines, read_table
+from core.corpora.text import read_score, read_table, read_transcript
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -112,7 +111,8 @@ def _candidate(row: _Row, root: Path, *, with_class: bool) -> Candidate:
         speaker=f"{session}{own[0]}",
         session=f"Session{number}",
         label=_label(row) if with_class else "",
-        transcript=_transcript(stem.with_name(f"{row.segment}.txt")),
+        # Public programs read UTF-8; the sister corpus KEMDy20 has the older Korean encoding.
+        transcript=read_transcript(stem.with_name(f"{row.segment}.txt"), legacy="CP949"),
         activation=row.arousal,
         valence=row.valence,
     )
@@ -163,23 +163,6 @@ def _read_row(place: str, segment: str, cells: list[str]) -> _Row:
     return _Row(
         segment=segment,
         emotions=emotions,
-        valence=_read_score(cells[1], place=f"{place}: Valence"),
-        arousal=_read_score(cells[2], place=f"{place}: Arousal"),
+        valence=read_score(cells[1], lowest=_LOWEST, highest=_HIGHEST, place=f"{place}: Valence"),
+        arousal=read_score(cells[2], lowest=_LOWEST, highest=_HIGHEST, place=f"{place}: Arousal"),
     )
-
-
-def _read_score(text: str, *, place: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not _LOWEST <= value <= _HIGHEST:
-        raise CorpusError(f"{place} {text!r} is not a number from {_LOWEST:g} to {_HIGHEST:g}")
-    return value
-
-
-def _transcript(path: Path) -> str | None:
-    """Its words. Public programs read them as UTF-8; the sister corpus KEMDy20 has the older Korean encoding."""
-    if not path.exists():
-        return None
-    return " ".join(" ".join(read_lines(path, legacy="CP949")).split()) or None

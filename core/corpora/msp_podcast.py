@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["EMOTIONS", "LABEL_SETS", "list_msp_podcast"]
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from core.config import CorpusConfig, LabelSet
 from core.corpora.checks import Candidate, Listing
 from core.corpora.choices import refuse_choices
 from core.corpora.recordings import recording_of
-from core.corpora.text import read_lines, read_table
+from core.corpora.text import read_score, read_table, read_transcript
 from core.errors import CorpusError
 from core.store import Workspace
 
@@ -116,7 +115,9 @@ def _check_cells(place: str, row: Mapping[str, str]) -> None:
 
 def _read_row(place: str, row: Mapping[str, str], audio: Path, *, with_class: bool) -> Candidate:
     name = row["FileName"].removesuffix(".wav")
-    activation, valence, dominance = (_read_score(row[column], place=f"{place}: {column}") for column in _DIMENSIONS)
+    activation, valence, dominance = (
+        read_score(row[column], lowest=_LOWEST, highest=_HIGHEST, place=f"{place}: {column}") for column in _DIMENSIONS
+    )
     speaker = row["SpkrID"] if row["SpkrID"] != _UNKNOWN else ""
     return Candidate(
         utterance=name,
@@ -124,24 +125,8 @@ def _read_row(place: str, row: Mapping[str, str], audio: Path, *, with_class: bo
         speaker=speaker,
         session=speaker,
         label=EMOTIONS[row["EmoClass"]] if with_class else "",
-        transcript=_transcript(audio.parent / "Transcripts" / f"{name}.txt"),
+        transcript=read_transcript(audio.parent / "Transcripts" / f"{name}.txt", legacy="CP1252"),
         activation=activation,
         valence=valence,
         dominance=dominance,
     )
-
-
-def _read_score(text: str, *, place: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not _LOWEST <= value <= _HIGHEST:
-        raise CorpusError(f"{place} {text!r} is not a number from {_LOWEST:g} to {_HIGHEST:g}")
-    return value
-
-
-def _transcript(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    return " ".join(" ".join(read_lines(path, legacy="CP1252")).split()) or None

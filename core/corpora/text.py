@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["read_lines", "read_table"]
+__all__ = ["read_lines", "read_score", "read_table", "read_transcript"]
 
 import codecs
 import csv
+import math
 from pathlib import Path
 
 from core.errors import CorpusError
@@ -54,3 +55,21 @@ def read_table(path: Path) -> list[tuple[int, list[str]]]:
         raise CorpusError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_score(text: str, *, lowest: float, highest: float, place: str) -> float:
+    """A number of a scale. Raises CorpusError that begins with `place` for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        raise CorpusError(f"{place} {text!r} is not a number from {lowest:g} to {highest:g}")
+    return value
+
+
+def read_transcript(path: Path, *, legacy: str) -> str | None:
+    """The words of a file, with single spaces; None where there is no file or no word. Raises as `read_lines`."""
+    if not path.exists():
+        return None
+    return " ".join(" ".join(read_lines(path, legacy=legacy)).split()) or None
