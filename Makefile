@@ -23,8 +23,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: test-fast
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m alone
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' --numprocesses 2 --dist worksteal

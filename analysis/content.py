@@ -42,6 +42,7 @@ from analysis.sentences import (
 )
 from analysis.speakers import draw_speakers
 from analysis.specificity import Finding, findings, specificity_sentences, specificity_table
+from analysis.systems import definitions
 from analysis.tables import as_rows, results_table
 from core.records import CorpusEntry
 
@@ -151,7 +152,7 @@ class Report:
             "corpus": self.corpus(),
             "corpora": [{"role": role} | entry.model_dump() for role, entry in self.corpora()],
             "protocols": [{"text": text, "arms": list(arms)} for text, arms in self.protocols.items()],
-            "definitions": list(METRIC_DEFINITIONS),
+            "definitions": list(definitions(METRIC_DEFINITIONS, self.sweep.systems, self.sweep.answers)),
             "results": [row | {"trials": trials[row["arm_key"]]} for row in as_rows(self.results)],
             "comparisons": as_rows(self.comparisons),
             "policies": as_rows(self.policies),

@@ -37,8 +37,8 @@ METRIC_DEFINITIONS = (
     "UA, unweighted accuracy: the mean over classes of recall, so that every emotion counts the same.",
     "WA, weighted accuracy: the share of utterances answered correctly, so that frequent emotions count more.",
     "Mean ± sd: the mean over folds within a seed, then over seeds; sd over all seed × fold cells.",
-    "Difference: arm minus what it is compared with, mean over the seed × fold cells that both have, in percentage "
-    "points.",
+    "Difference: arm minus what it is compared with, mean over the seed × fold cells that both have; shares "
+    "(UA, WA and the like) in percentage points.",
     "Interval: 95 %, studentised paired bootstrap over speakers. It covers the choice of test speakers, what "
     "speakers of one fold share and, from two seeds on, the variation between seeds; under one seed it is about the "
     "models as they were trained.",

@@ -58,4 +58,5 @@ def definitions(lines: Sequence[str], systems: Sequence[str], answers: Sequence[
     if tuple(systems) == (EMS,) and "dimensions" not in answers:
         return tuple(lines)
     first = f"{arm_and_twin(systems)} Each is trained and tested once under each seed."
-    return (first, *lines[1:], *(DIMENSIONS_SAID if "dimensions" in answers else ()))
+    kept = [line for line in lines[1:] if "classes" in answers or not line.startswith(("UA,", "WA,"))]
+    return (first, *kept, *(DIMENSIONS_SAID if "dimensions" in answers else ()))

@@ -48,7 +48,11 @@ class TeacherConfig(Config):
     weighting: Literal["none", "soft", "hard", "teacher"] = "soft"
     """How far the student follows the teacher. `soft`: beside its own 1 − CCC, pulled towards each output of the
     teacher by exp(−|t − y| / sigma). `hard`: learns t where |t − y| ≤ tau, else the label y. `none`: no teacher (the
-    twin). `teacher`: no student; the teacher itself is tested, with the transcripts (reference)."""
+    twin). `teacher`: no student; the teacher itself is tested, with the transcripts: a reference without twin, since it
+    knows more at test than any student."""
+    modality: Literal["speech+text", "speech"] = "speech+text"
+    """What the teacher is given. With `speech` it knows nothing that the student does not hear: what such a student
+    gains is not the words', but that of learning from another model's outputs (ours)."""
     sigma: Width = 1.0
     """`soft` only; `inf` trusts the teacher everywhere (unconditional)."""
     tau: Width = 1.0
@@ -82,9 +86,14 @@ class TeacherConfig(Config):
     evaluate_every: int = Field(default=250, ge=1)
     """Steps between two looks at the validation part; the best mean CCC of them (first on ties) is kept."""
 
+    @property
+    def reads(self) -> bool:
+        """Whether there is a teacher who reads the words."""
+        return self.weighting != "none" and self.modality == "speech+text"
+
     def plain(self) -> Self:
-        """The twin's settings: a student without teacher, everything else the same."""
-        return self.model_copy(update={"weighting": "none"})
+        """The twin's settings: a student without teacher, everything else the same. A tested teacher has no twin."""
+        return self if self.weighting == "teacher" else self.model_copy(update={"weighting": "none"})
 
     def words(self) -> list[str]:
         """The readable name of an arm of this system.
@@ -99,7 +108,8 @@ class TeacherConfig(Config):
             "hard": [_width("tau", self.tau)],
         }.get(self.weighting, [])
         seen = ["in-sample"] if self.weighting in ("soft", "hard") and self.outputs == "in-sample" else []
-        return ["no-teacher" if self.weighting == "none" else self.weighting, *own, *seen]
+        heard = ["speech-teacher"] if self.weighting != "none" and not self.reads else []
+        return ["no-teacher" if self.weighting == "none" else self.weighting, *own, *heard, *seen]
 
     def unused(self) -> dict[str, str]:
         """Settings of this part that can change nothing, by name → why."""
@@ -109,7 +119,9 @@ class TeacherConfig(Config):
         if self.weighting != "hard":
             unused["tau"] = f"weighting {self.weighting!r} has no threshold"
         if self.weighting == "none":
-            unused |= dict.fromkeys(("text_model", "transcripts"), "weighting 'none' reads no words")
+            unused["modality"] = "weighting 'none' has no teacher"
+        if not self.reads:
+            unused |= dict.fromkeys(("text_model", "transcripts"), "there is no teacher who reads words")
         if self.weighting in ("none", "teacher"):
             unused["outputs"] = f"weighting {self.weighting!r} teaches no student"
         if "outputs" in unused or self.outputs == "in-sample":
@@ -120,4 +132,6 @@ class TeacherConfig(Config):
         """What a record must say of where information flows."""
         if self.outputs == "in-sample" and "outputs" not in self.unused():
             return ("the teacher was trained on the labels of the utterances it teaches (in-sample)",)
+        if self.weighting == "teacher" and self.reads:
+            return ("tests a teacher, who reads the transcripts of the test part; students only hear",)
         return ()

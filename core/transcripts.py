@@ -22,14 +22,15 @@ def transcripts_of(manifest: Manifest, file: Path | None) -> dict[str, str]:
 
     Args:
         file: CSV with the columns `utterance` and `transcript`, in place of the corpus's own transcripts (recognised
-            speech and human transcripts are never mixed; ours). Rows of other utterances are passed over.
+            speech and human transcripts are never mixed; ours). An empty cell says that nothing was said, as in
+            laughter; rows of other utterances are passed over.
 
     Raises CorpusError naming and counting the utterances without a transcript, and for a file that is no such CSV.
     """
     own = {utterance.utterance: utterance.transcript for utterance in manifest.utterances}
     known: Mapping[str, str | None] = own if file is None else _read(file)
     found = {name: (known.get(name) or "").strip() for name in own}
-    missing = [name for name, words in found.items() if not words]
+    missing = [name for name, words in found.items() if not words and (file is None or name not in known)]
     if missing:
         named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise CorpusError(

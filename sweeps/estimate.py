@@ -47,6 +47,8 @@ class Estimate:
     """What is still to be done of a sweep. Sizes in bytes, times in seconds unless they say hours."""
 
     trials: int
+    upstreams: int
+    """To be pre-trained; each once, however many trials use it."""
     slots: int
     """Trials at a time."""
     device: Literal["CPU", "GPU"]
@@ -116,6 +118,7 @@ def estimate(
     ray_s = RAY_START_S + RAY_END_S if works else 0.0
     return Estimate(
         trials=len(works),
+        upstreams=sum(work.upstreams for work in works.values()),
         slots=lanes,
         device="GPU" if gpus else "CPU",
         device_hours=(held_s * gpus if gpus else held_s * cpus + found.shared_core_s) / 3600,

@@ -73,8 +73,8 @@ def estimate_text(estimate: Estimate) -> str:
     total = sum(estimate.stages.values()) or 1.0
     shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in stages if seconds >= 0.01 * total)
     lines = [
-        f"estimate for {_count(estimate.trials, 'trial')}, {slots} at a time, measured in "
-        f"{estimate.calibration_seconds:.0f} s:",
+        f"estimate for {_count(estimate.trials, 'trial')} ({_count(estimate.upstreams, 'upstream')} to pre-train), "
+        f"{slots} at a time, measured in {estimate.calibration_seconds:.0f} s:",
         f"  work    {hours_text(estimate.device_hours)} {kind}-hours",
         f"  wall    {duration_text(estimate.wall_seconds)}",
         f"  disk    {size_text(estimate.disk_bytes)}, and {size_text(estimate.temporary_bytes)} for checkpoints",

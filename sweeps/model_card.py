@@ -13,6 +13,7 @@ from core.exported import PublishedUpstream
 from core.packaging import Checked, Choice
 from core.predicting import LONGEST_S
 from core.records import CorpusEntry, Record
+from core.teacher_config import TeacherConfig
 
 CARD = "README.md"
 
@@ -108,8 +109,8 @@ def _of_system(record: Record) -> list[tuple[str, object]]:
         part = "all audio of the corpus, the test part's included" if whole else "the fold's train part"
         return [("upstream adapted on", f"{part}, without labels")]
     if record.system == "teacher_student":
-        alone = record.config["teacher"]["weighting"] == "none"
-        return [("teacher", "none" if alone else _TEACHER)]
+        teacher = TeacherConfig.model_validate(record.config["teacher"])
+        return [("teacher", _TEACHER if teacher.reads else "none" if teacher.weighting == "none" else _HEARING_TEACHER)]
     return []
 
 
@@ -117,6 +118,7 @@ _TEACHER = (
     "one that also read the transcripts. It predicts nothing without them and is not exported: this is its student, "
     "which only hears"
 )
+_HEARING_TEACHER = "one that only heard, as this student does; it is not exported"
 
 
 def _score(metric: str, value: float) -> str:

@@ -33,7 +33,7 @@ NAMED = {
     "score.added_to_input", "score.head", "transformer.model", "transformer.layers",
     "alignment.aligned", "alignment.audio", "alignment.k", "alignment.layer", "alignment.pooling",
     "alignment.units.updates", "sap.heads", "sap.layers", "sap.pooling", "sap.threshold", "system",
-    "teacher.weighting", "teacher.sigma", "teacher.tau", "teacher.weight", "teacher.outputs",
+    "teacher.weighting", "teacher.sigma", "teacher.tau", "teacher.weight", "teacher.outputs", "teacher.modality",
 }  # fmt: skip
 """Settings that the arm's own name says."""
 

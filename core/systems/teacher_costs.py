@@ -43,7 +43,7 @@ from core.text_files import text_model_folder
 
 BATCHES = 4
 """Of so many the measured sample of utterances is."""
-_FREE = {"weighting", "sigma", "tau", "weight", "lr", "clip", "transcripts"}
+_FREE = {"weighting", "modality", "sigma", "tau", "weight", "lr", "clip", "transcripts"}
 """Settings that a fit costs nothing by; what they choose besides is which fits there are."""
 
 
@@ -51,8 +51,10 @@ def kinds_of(config: TrialConfig) -> Mapping[str, Json]:
     """As `Costed.kinds_of`."""
     own = config.teacher.model_dump(mode="json", exclude=_FREE)
     kinds: dict[str, Json] = {"frames": None}
+    if config.teacher.reads:
+        kinds["text"] = own["text_model"]
     if config.teacher.weighting != "none":
-        kinds |= {"text": own["text_model"], "teacher": [own, config.teacher.weighting == "teacher"]}
+        kinds["teacher"] = [own, config.teacher.reads, config.teacher.weighting == "teacher"]
     return kinds if config.teacher.weighting == "teacher" else kinds | {"student": own}
 
 
@@ -95,7 +97,7 @@ def _measure_fit(
     frames = synthetic_frames(grid, layers=layers_of(config), places=places)
     count, random = len(places), stream(0, "calibration-labels")
     text_UE = None
-    if kind == "teacher":
+    if kind == "teacher" and config.teacher.reads:
         encoder = TextEncoder(text_model_folder(config.teacher.text_model), device=torch.device("cpu"))
         text_UE = random.standard_normal((count, encoder.width), dtype=np.float32)
     labels_MD, taught_MD = random.standard_normal((2, count, len(DIMENSIONS)))

@@ -33,6 +33,7 @@ from core.resolve import Corpora
 from core.store import Artifact, Claim, Recipe, Workspace, write_atomically
 from core.systems.outcome import Outcome, Stages
 from core.text_embeddings import make_text_embeddings, text_embeddings, text_recipe
+from core.transcripts import transcripts_of
 from core.underway import Tally, Underway
 from core.upstreams import SharedInputs, pretrain_upstreams, settings_of, upstream_artifacts
 
@@ -63,7 +64,7 @@ def stages_of(config: TrialConfig, corpora: Corpora, workspace: Workspace, *, sh
     """Which artifacts the chain makes after its upstreams, by kind."""
     store = workspace.store
     frames = frames_keys(config, corpora, workspace, shared=shared, layers=None)
-    text = text_recipe(config, corpora.evaluated).key(store) if _reads(config) else None
+    text = text_recipe(config, corpora.evaluated).key(store) if config.teacher.reads else None
     trial = _Trial(config=config, corpora=corpora, workspace=workspace, frames=frames, text=text)
     taught, students = [], []
     for k, lessons in enumerate(trial.lessons()):
@@ -84,7 +85,9 @@ def run(
     tally = Tally(config=config, parameters=trained_parameters(config, config.features.dims), log=log)
     pretrained = yield from pretrain_upstreams(config, corpora, workspace, shared=shared, tally=tally, log=log)
     states = [make_frames(config, workspace, shared, each, progress=progress) for each in pretrained.upstreams]
-    text = make_text_embeddings(config, corpora.evaluated, workspace, progress=progress) if _reads(config) else None
+    text = (
+        make_text_embeddings(config, corpora.evaluated, workspace, progress=progress) if config.teacher.reads else None
+    )
     trial = _Trial(
         config=config, corpora=corpora, workspace=workspace,
         frames=tuple(each.key for each in states), text=text.key if text else None,
@@ -102,12 +105,15 @@ def run(
         pretrained=pretrained,
         spent=tally.now(),
         interim=tuple(tally.entries),
+        counts=_counts(config, corpora),
     )
 
 
-def _reads(config: TrialConfig) -> bool:
-    """Whether there is a teacher, which needs the words."""
-    return config.teacher.weighting != "none"
+def _counts(config: TrialConfig, corpora: Corpora) -> dict[str, int]:
+    if not config.teacher.reads:
+        return {}
+    said = transcripts_of(corpora.evaluated, config.teacher.transcripts)
+    return {"utterances in which nothing is said": sum(not words for words in said.values())}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -77,11 +77,16 @@ def test_a_teacher_that_is_always_trusted_is_unconditional():
 
 
 def test_settings_say_what_means_nothing():
-    own = {"sigma", "weight", "tau", "text_model", "transcripts", "outputs", "inner_folds"}
+    own = {"sigma", "weight", "tau", "modality", "text_model", "transcripts", "outputs", "inner_folds"}
     assert set(TeacherConfig(weighting="none").unused()) == own
     assert set(TeacherConfig(weighting="soft").unused()) == {"tau"}
     assert set(TeacherConfig(weighting="hard", outputs="in-sample").unused()) == {"sigma", "weight", "inner_folds"}
     assert set(TeacherConfig(weighting="teacher").unused()) == {"sigma", "weight", "tau", "outputs", "inner_folds"}
+    by_ear = TeacherConfig(weighting="soft", modality="speech")
+    assert set(by_ear.unused()) == {"tau", "text_model", "transcripts"}
+    assert by_ear.words() == ["soft", "sigma1", "weight1", "speech-teacher"]
     assert TeacherConfig(weighting="hard", outputs="in-sample").leaks()
+    assert "transcripts of the test part" in TeacherConfig(weighting="teacher").leaks()[0]
+    assert not TeacherConfig(weighting="teacher", modality="speech").leaks()
     assert not TeacherConfig(weighting="none", outputs="in-sample").leaks()
     assert TeacherConfig.model_validate({"sigma": "inf"}).model_dump(mode="json")["sigma"] == "inf"

@@ -84,9 +84,8 @@ def test_the_code_of_one_upstream_is_no_part_of_the_other():
     assert set(trial_modules("mockingjay")) ^ set(trial_modules("npc")) == {"core.models.mockingjay", "core.models.npc"}
 
 
-def test_the_key_knows_the_score_switches_and_the_mask_size(tmp_path):
-    workspace = Workspace.at(tmp_path)
-    corpora = resolve(TrialConfig(), workspace)
+def test_the_key_knows_the_score_switches_and_the_mask_size(demo_workspace):
+    corpora = resolve(TrialConfig(), demo_workspace)
     plain = key_content(trial("npc"), corpora)
     assert key_content(trial("npc", head=True), corpora) != plain
     smaller = trial("npc").model_copy(update={"npc": NpcConfig(mask_size=3)})

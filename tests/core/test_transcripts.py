@@ -40,7 +40,9 @@ def test_missing_words_are_named_and_counted(tmp_path):
         transcripts_of(manifest(None, "yes", "", " ", None), None)
     file = tmp_path / "said.csv"
     file.write_text("utterance,transcript\nu0,maybe\n")
-    # A corpus's own words do not fill the gaps of a file.
+    # An empty cell is no gap: nothing was said. A corpus's own words do not fill the gaps of a file.
+    (tmp_path / "laughed.csv").write_text("utterance,transcript\nu0,maybe\nu1, \n")
+    assert transcripts_of(manifest("so be it", "yes"), tmp_path / "laughed.csv") == {"u0": "maybe", "u1": ""}
     with pytest.raises(CorpusError, match=r"said\.csv: 1 of 2 utterances have no transcript \(u1\)"):
         transcripts_of(manifest("so be it", "yes"), file)
 

@@ -24,7 +24,7 @@ from sweeps.trial_cost import shapes
 GB = 10**9
 POINT = {"masking.ratio": 0.15, "masking.temperature": 1.0, "masking.span": 7}
 SOME = Estimate(
-    trials=24, slots=2, device="CPU", device_hours=12.44, wall_seconds=23_000.0, shared_seconds=60.0,
+    trials=24, upstreams=120, slots=2, device="CPU", device_hours=12.44, wall_seconds=23_000.0, shared_seconds=60.0,
     disk_bytes=3 * GB, shared_disk_bytes=2 * GB, temporary_bytes=GB, memory_per_trial_bytes=GB, memory_bytes=3 * GB,
     device_memory_bytes=0, stages={"pretrain": 40_000.0, "probe": 4_000.0, "shared features": 60.0},
     trial_seconds={}, elsewhere=False, notes=("the fit may stop early",), calibration_seconds=11.0,
@@ -80,7 +80,14 @@ def test_this_machine_is_asked_for_its_disk_and_memory(workspace):
 
 def test_the_text_says_what_matters():
     text = SOME.as_text()
-    for part in ("24 trials, 2 at a time", "12.4 CPU-hours", "6 h 23 min", "3.0 GB", "pretrain 91%", "may stop early"):
+    for part in (
+        "24 trials (120 upstreams to pre-train), 2 at a time",
+        "12.4 CPU-hours",
+        "6 h 23 min",
+        "3.0 GB",
+        "pretrain 91%",
+        "may stop early",
+    ):
         assert part in text
     assert json.loads(json.dumps(SOME.as_json()))["stages"]["probe"] == 4_000.0
 

@@ -142,6 +142,7 @@ def test_ems_ablation_one_change_at_a_time(demo_workspace):
     assert contrasts_of(plan) == [("contrast", *each) for each in expected]
 
 
+@pytest.mark.slow
 def test_no_shipped_contrast_repeats_what_an_arm_and_its_twin_say(demo_workspace):
     # A search has no named contrasts, and no plan before it has begun.
     for name in [each for each in definition_names() if load_definition(each).search is None]:

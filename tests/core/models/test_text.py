@@ -31,6 +31,49 @@ def test_the_real_encoder_places_like_words_together():
     assert np.isfinite(encoder.encode("again and " * 400)).all()
 
 
+def test_tokens_come_from_the_one_file_that_the_fingerprint_knows(tmp_path):
+    from core.models.text import TextEncoder
+
+    plain = shutil.copytree(text_model_folder("minilm"), tmp_path / "plain")
+    other = shutil.copytree(plain, tmp_path / "other")
+    # To transformers' tokenizers this file says that words keep their capitals, which this vocabulary has none of.
+    (other / "tokenizer_config.json").write_text('{"do_lower_case": false, "tokenizer_class": "BertTokenizer"}')
+    assert text_model_fingerprint(str(other)) == text_model_fingerprint(str(plain))
+    first, second = (TextEncoder(folder, device=torch.device("cpu")) for folder in (plain, other))
+    np.testing.assert_array_equal(first.encode("A Wonderful Day"), second.encode("A Wonderful Day"))
+
+
+def test_words_as_transformers_own_tokenizer_reads_them():
+    from transformers import AutoModel, AutoTokenizer
+
+    from core.models.text import TextEncoder
+
+    folder, words = text_model_folder("minilm"), "What a wonderful idea, isn't it?"
+    with torch.no_grad():
+        states_1NE = AutoModel.from_pretrained(folder)(
+            **AutoTokenizer.from_pretrained(folder)(words, return_tensors="pt")
+        )[0]
+    encoded_E = TextEncoder(folder, device=torch.device("cpu")).encode(words)
+    np.testing.assert_allclose(encoded_E, states_1NE[0].mean(0).numpy(), atol=1e-6)
+
+
+def test_texts_of_any_length_where_positions_begin_behind_the_padding_s(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import RobertaConfig, RobertaModel
+
+    from core.models.text import TextEncoder
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    RobertaModel(RobertaConfig(vocab_size=4, max_position_embeddings=34, **sizes)).save_pretrained(tmp_path)
+    tokenizer = Tokenizer(models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "so": 3}, unk_token="<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder(tmp_path, device=torch.device("cpu"))
+    # 34 positions, of which the first two are no word's.
+    np.testing.assert_array_equal(encoder.encode("so " * 32), encoder.encode("so " * 50))
+    assert np.isfinite(encoder.encode("so " * 50)).all()
+
+
 def test_the_same_files_are_the_same_encoder_wherever_they_are(tmp_path):
     packaged = text_model_folder("minilm")
     copied = shutil.copytree(packaged, tmp_path / "copied")
