@@ -179,10 +179,11 @@ def test_frame_alignment_keeps_the_tuned_weights(corpus, model, package, tmp_pat
     assert back.config.published == package.config.published
 
 
-def test_a_student(model, tmp_path):
+@pytest.mark.parametrize("weighting", ["none", pytest.param("soft", marks=pytest.mark.slow)])
+def test_a_student(model, tmp_path, weighting):
     write_dimensions(tmp_path)
     workspace, record = run(
-        tmp_path, model, system="teacher_student", teacher={**TINY, "weighting": "none"},
+        tmp_path, model, system="teacher_student", teacher={**TINY, "weighting": weighting},
         transformer={"model": str(model), "layers": [-1]},
     )  # fmt: skip
     (tmp_path / "model").mkdir()

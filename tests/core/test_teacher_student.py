@@ -65,15 +65,16 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace.at(tmp_path / "workspace")
 
 
-def test_all_arms_have_one_twin_and_unused_settings_do_not_matter(tmp_path, workspace):
+def test_students_have_one_twin_and_unused_settings_do_not_matter(tmp_path, workspace):
     arms = [trial(tmp_path, weighting="soft", sigma=sigma) for sigma in (0.5, 2.0, "inf")]
-    arms += [trial(tmp_path, weighting="hard", tau=0.3), trial(tmp_path, weighting="teacher")]
+    arms += [trial(tmp_path, weighting="hard", tau=0.3), trial(tmp_path, sigma=0.5, modality="speech")]
     corpora = resolve(arms[0], workspace)
     identities = [identify(arm, corpora) for arm in arms]
     assert len({identity.arm_key for identity in identities}) == len(arms)
     plain = trial(tmp_path, weighting="none", sigma=9, tau=9, text_model="/nowhere", transcripts="/nowhere.csv")
     assert {identity.twin_key for identity in identities} == {arm_key(plain, corpora)}
-    assert twin_of(plain) is None
+    # A teacher who is tested knows the words at test: it is no student's equal, and has no twin.
+    assert twin_of(plain) is None is twin_of(trial(tmp_path, weighting="teacher"))
     assert arm_name(arms[0]) == "teacher_student soft sigma0.5 weight1 random r0.3 s5"
     assert arm_name(plain) == "teacher_student no-teacher random r0.3 s5"
     assert {"probe", "teacher.tau"} <= set(unused_settings(arms[0]))
@@ -130,6 +131,19 @@ def test_without_teacher_the_record_is_of_dimensions_and_no_text_is_read(tmp_pat
     rows = read_predictions(workspace.trial(record.trial_key), split="test")
     assert len(rows) == 24
     assert np.isfinite(rows[["predicted_activation", "predicted_valence", "predicted_dominance"]].to_numpy()).all()
+
+
+def test_a_teacher_who_only_hears_reads_nothing_and_teaches_all_the_same(tmp_path, workspace):
+    write_corpus(tmp_path, silent=True)
+    config = trial(tmp_path, modality="speech")
+    record = run_trial(config, workspace)
+    assert len(fitted(record, workspace, "teacher")) == 4 * 2
+    assert not any(name.startswith("text/") for name in record.artifacts)
+    assert record.counts == {}
+    assert arm_name(config) == "teacher_student soft sigma1 weight1 speech-teacher random r0.3 s5"
+    alone = run_trial(trial(tmp_path, weighting="none"), workspace)
+    tests = [read_predictions(workspace.trial(each.trial_key), split="test") for each in (record, alone)]
+    assert not np.allclose(*(rows["predicted_valence"].to_numpy() for rows in tests))
 
 
 @pytest.mark.slow
