@@ -92,7 +92,7 @@ def _distance(then: str, now: str) -> str:
 
 def _modules_changed(then: str, config: TrialConfig, diff_then: Path) -> list[str] | None:
     """Modules in the trial's key whose files differ, or did beside the commit then; None where git cannot say."""
-    files = {f"{module.replace('.', '/')}.py": module for module in trial_modules(config.upstream)}
+    files = {f"{module.replace('.', '/')}.py": module for module in trial_modules(config.upstream, config.system)}
     names = _git("diff", "--name-only", "--no-renames", "--relative", then, "--", *files)
     if names is None:
         return None

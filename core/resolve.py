@@ -105,7 +105,7 @@ _SYSTEM_MODULES: dict[SystemName, tuple[str, ...]] = {
 }
 
 
-def trial_modules(upstream: UpstreamName, system: SystemName = "ems") -> tuple[str, ...]:
+def trial_modules(upstream: UpstreamName, system: SystemName) -> tuple[str, ...]:
     """Code that can change the result of such a trial; its version is part of the trial key."""
     return (*_MODULES, *_SYSTEM_MODULES[system], *upstream_modules(upstream))
 

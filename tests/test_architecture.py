@@ -43,7 +43,7 @@ def test_every_preset_and_module_of_the_trial_key_exists():
     from core.resolve import trial_modules
 
     for upstream in get_args(UpstreamName):
-        assert len(code_version(trial_modules(upstream))) == 16
+        assert len(code_version(trial_modules(upstream, "ems"))) == 16
 
 
 @pytest.mark.parametrize(

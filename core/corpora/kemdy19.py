@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["EMOTIONS", "LABEL_SETS", "SPEAKERS", "SUBSETS", "list_kemdy19"]
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,8 @@ def list_kemdy19(config: CorpusConfig, workspace: Workspace) -> Listing:
             f"{root}: no KEMDy19 here; expected annotation/Session01_F_res.csv and "
             "wav/Session01/Sess01_impro01/Sess01_impro01_F001.wav, and so on to Session20"
         )
-    rows = [row for file in files for row in _read_rows(file) if _is_of(row, config.subset)]
+    every = [row for file in files for row in _read_rows(file)]
+    rows = [row for row in every if _is_of(row, config.subset)]
     if not rows:
         raise CorpusError(f"{root}: none of its segments is {config.subset or 'labelled'}")
     classes = LABEL_SETS[label_set]
@@ -89,8 +90,19 @@ def list_kemdy19(config: CorpusConfig, workspace: Workspace) -> Listing:
         classes=classes or None,
         candidates=tuple(_candidate(row, root, with_class=bool(classes)) for row in rows),
         known=known,
-        incomplete=f"{len(files)} of {SPEAKERS} speakers" if len(files) != SPEAKERS else None,
+        incomplete="; ".join([*_speakers_short(files), *_without_row(root, every)]) or None,
     )
+
+
+def _speakers_short(files: Sequence[Path]) -> list[str]:
+    return [f"{len(files)} of {SPEAKERS} speakers"] if len(files) != SPEAKERS else []
+
+
+def _without_row(root: Path, rows: Sequence[_Row]) -> list[str]:
+    """Recordings that no speaker's own file names, as when a segment is misspelt there."""
+    known = {row.segment for row in rows}
+    stray = sorted(path.stem for path in (root / "wav").glob("*/*/*.wav") if path.stem not in known)
+    return [f"{len(stray)} recordings without a row of labels ({stray[0]} first)"] if stray else []
 
 
 def _is_of(row: _Row, subset: str | None) -> bool:

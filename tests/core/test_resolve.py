@@ -81,7 +81,10 @@ def test_settings_of_the_other_upstream_are_no_part_of_a_trial():
 
 
 def test_the_code_of_one_upstream_is_no_part_of_the_other():
-    assert set(trial_modules("mockingjay")) ^ set(trial_modules("npc")) == {"core.models.mockingjay", "core.models.npc"}
+    assert set(trial_modules("mockingjay", "ems")) ^ set(trial_modules("npc", "ems")) == {
+        "core.models.mockingjay",
+        "core.models.npc",
+    }
 
 
 def test_the_key_knows_the_score_switches_and_the_mask_size(demo_workspace):
