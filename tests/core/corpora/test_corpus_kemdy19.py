@@ -80,9 +80,9 @@ def test_what_a_row_says_is_read(root: Path, workspace: Workspace) -> None:
 
 def test_recordings_that_no_row_names_are_counted(root: Path, workspace: Workspace) -> None:
     folder = root / "wav" / "Session02" / "Sess02_script06"
-    shutil.copy(folder / "Sess02_script06_M001.wav", folder / "Sess02_script06_M009.wav")
+    shutil.copy(folder / "Sess02_script06_M001.wav", folder / "Sess02_script06_M010.wav")
     found = load_manifest(config_of(root), workspace).incomplete
-    assert found == "4 of 40 speakers; 1 recordings without a row of labels (Sess02_script06_M009 first)"
+    assert found == "4 of 40 speakers; 1 recordings without a row of labels (Sess02_script06_M010 first)"
 
 
 def test_transcripts_are_read_in_either_encoding_and_may_be_missing(root: Path, workspace: Workspace) -> None:
