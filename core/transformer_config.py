@@ -8,13 +8,13 @@ from pathlib import PurePath
 
 from pydantic import Field
 
-from core.data_config import Config
+from core.data_config import Config, ModelName
 
 
 class TransformerConfig(Config):
     """HuBERT-family upstreams, read through transformers."""
 
-    model: str | None = Field(default=None, min_length=1)
+    model: ModelName | None = None
     """A folder with `config.json`, `preprocessor_config.json` and the weights, or the name of a model on the Hugging
     Face hub. None: the base model that its authors released (`core.model_files`). What the files hold, not
     their place, is in the trial key."""
