@@ -14,9 +14,11 @@ __all__ = [
     "FeaturesConfig",
     "FoldsConfig",
     "LabelSet",
+    "ModelName",
     "PretrainingAudioConfig",
 ]
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -31,6 +33,17 @@ class Config(BaseModel):
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """A path as the user's shell sees it: workers run in folders of their own."""
+
+
+def _anchor_folder(name: str) -> str:
+    # Unlike Path.expanduser it raises for no user that is unknown.
+    path = Path(os.path.expanduser(name))  # noqa: PTH111
+    return str(path.absolute()) if name.startswith((".", "/", "~")) or path.is_dir() else name
+
+
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_anchor_folder)]
+"""A folder as the user's shell sees it, where the name begins with `.`, `/` or `~` or there is such a folder; else
+whatever the setting calls its models by (a name on the Hugging Face hub)."""
 
 CorpusName = Literal[
     "demo", "iemocap", "ravdess", "emodb", "esd", "crema-d", "msp-podcast", "kemdy19", "librispeech", "table"

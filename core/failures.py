@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["failure_kind", "is_disk_full"]
+__all__ = ["batch_setting", "failure_kind", "is_disk_full"]
 
 import errno
 import json
@@ -30,6 +30,25 @@ _READERS = frozenset(
     }
 )  # fmt: skip
 """Modules that read files: what is raised below them is wrong with a file."""
+
+_BATCHES = {
+    "core.pretrain": "pretrain.micro_batch",
+    "core.unit_prediction": "alignment.units.batch",
+    "core.finetune": "alignment.tuning.batch",
+    "core.regression": "teacher.batch",
+    "core.probe": "probe.batch",
+    "core.pooled_probe": "probe.batch",
+}
+"""Module of a training loop → the setting that says how much goes through a model at a time there."""
+
+
+def batch_setting(error: BaseException) -> str | None:
+    """The setting to make smaller where memory ran out in a training loop; None where it did elsewhere.
+
+    It tells the stage as well: `pretrain.micro_batch` is named by errors of pre-training alone. Only the process in
+    which the error was raised can tell.
+    """
+    return next((setting for module, setting in _BATCHES.items() if module in _modules(error)), None)
 
 
 def failure_kind(error: BaseException) -> FailureKind:

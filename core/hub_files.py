@@ -5,34 +5,40 @@ from __future__ import annotations
 __all__ = ["content_hash", "hub_folder"]
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from core.errors import BadInputError
 
 
-def hub_folder(model: str, *, setting: str, patterns: Sequence[str], needed: Sequence[str]) -> Path:
-    """The folder of the hub's model on this machine; it is fetched where it is not here yet.
+def hub_folder(
+    model: str, *, setting: str, patterns: Sequence[str], needed: Sequence[str], whole: Callable[[Path], bool]
+) -> Path:
+    """The folder of the hub's model on this machine; it is fetched where it is not here yet, or not wholly.
 
-    `patterns`: the files that are fetched; `needed`: those that a folder in its place must have. Raises BadInputError
-    that names the setting and the folder that was expected.
+    `patterns`: the files that are fetched; `needed`: those that a folder in its place must have. `whole` says whether a
+    copy has what is read of it. Raises BadInputError that names the setting and the folder that was expected.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         try:
-            return Path(snapshot_download(model, allow_patterns=list(patterns), local_files_only=True))
+            here = Path(snapshot_download(model, allow_patterns=list(patterns), local_files_only=True))
         except LocalEntryNotFoundError:
-            return Path(snapshot_download(model, allow_patterns=list(patterns)))
+            here = None
+        # Any snapshot is a hit, one of which a download left the half or another program fetched one file too.
+        if here is not None and whole(here):
+            return here
+        return Path(snapshot_download(model, allow_patterns=list(patterns)))
     except HFValidationError as error:
         raise BadInputError(f"{setting}: there is no folder {model}, and no model can be called so") from error
     # Offline, unknown and refused models are told by errors of three libraries, all of them kinds of these.
     except (OSError, ValueError, RuntimeError) as error:
         copy = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
         raise BadInputError(
-            f"{setting}: there is no folder {model}, no copy of the hub's model in {copy}, and it could not be "
+            f"{setting}: there is no folder {model}, no whole copy of the hub's model in {copy}, and it could not be "
             f"fetched ({type(error).__name__}); give a folder with {', '.join(needed)}"
         ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["model_files", "model_fingerprint", "model_folder", "model_of"]
 
+import json
 from pathlib import Path
 
 from core.config import TrialConfig, UpstreamName
@@ -38,13 +39,31 @@ def model_folder(model: str) -> Path:
     path = Path(model)
     wanted = [*SETTINGS, "model*.safetensors*", "pytorch_model*.bin*"]
     needed = (*SETTINGS, WEIGHTS[0])
-    folder = path if path.is_dir() else hub_folder(model, setting=SETTING, patterns=wanted, needed=needed)
+    folder = path
+    if not path.is_dir():
+        folder = hub_folder(
+            model, setting=SETTING, patterns=wanted, needed=needed, whole=lambda here: _missing(here) is None
+        )  # fmt: skip
+    if (missing := _missing(folder)) is not None:
+        raise BadInputError(f"{SETTING}: folder {folder} has no {missing}")
+    return folder.absolute()
+
+
+def _missing(folder: Path) -> str | None:
+    """What the folder lacks of a model's files, all parts of its weights included; None where it has them."""
     for name in SETTINGS:
         if not (folder / name).is_file():
-            raise BadInputError(f"{SETTING}: folder {folder} has no {name}")
-    if not any((folder / name).is_file() for name in WEIGHTS):
-        raise BadInputError(f"{SETTING}: folder {folder} has no weights ({WEIGHTS[0]} or {WEIGHTS[2]})")
-    return folder.absolute()
+            return name
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        return f"weights ({WEIGHTS[0]} or {WEIGHTS[2]})"
+    if weights.suffix == ".json":
+        try:
+            parts = set(json.loads(weights.read_text()).get("weight_map", {}).values())
+        except ValueError:
+            return f"readable {weights.name}"
+        return next((part for part in sorted(parts) if not (folder / part).is_file()), None)
+    return None
 
 
 def model_files(folder: Path) -> list[Path]:

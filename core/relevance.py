@@ -97,6 +97,8 @@ def _unused_when_trained(config: TrialConfig) -> dict[str, str]:
         unused["masking"] = f"upstream {name!r} comes trained and is only read: nothing is hidden from it"
     if config.system in ("sap", "frame_alignment"):
         unused["transformer.layers"] = f"system {config.system!r} names the layers that it reads itself"
+    if config.system != "frame_alignment":
+        unused["transformer.gradient_checkpointing"] = f"system {config.system!r} trains no weight of upstream {name!r}"
     if not config.needs_intensity:
         unused["features"] = f"upstream {name!r} hears the waveform itself"
         unused["intensity"] = f"nothing that is hidden from upstream {name!r} is chosen by intensity"

@@ -218,12 +218,17 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
 
 
 def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
-    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks."""
+    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks.
+
+    Nor is there what exchanges memory for time.
+    """
     content: dict[str, Any] = relevant_content(config)
     del content["interim"]
     if config.pretrains:
         for name in ("report_every", "checkpoint_every"):
             del content["pretrain"][name]
+    else:
+        content["transformer"].pop("gradient_checkpointing", None)
     return content
 
 

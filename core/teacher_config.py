@@ -5,12 +5,11 @@ from __future__ import annotations
 __all__ = ["PACKAGED_TEXT_MODEL", "TeacherConfig"]
 
 import math
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from core.data_config import AbsolutePath, Config
+from core.data_config import AbsolutePath, Config, ModelName
 
 PACKAGED_TEXT_MODEL = "minilm"
 """all-MiniLM-L6-v2 out of the Python package that carries it: needs no network and no path."""
@@ -18,10 +17,6 @@ PACKAGED_TEXT_MODEL = "minilm"
 
 def _read_infinity(value: object) -> object:
     return math.inf if value in ("inf", ".inf", "infinity", "∞") else value
-
-
-def _anchor_directory(name: str) -> str:
-    return str(Path(name).expanduser().absolute()) if name.startswith((".", "/", "~")) else name
 
 
 def _width(name: str, value: float) -> str:
@@ -36,7 +31,8 @@ Width = Annotated[
 ]
 """In standard deviations of the training labels, so that one value means the same on every scale (ours)."""
 
-TextModel = Annotated[str, Field(min_length=1), AfterValidator(_anchor_directory)]
+TextModel = Annotated[Literal["minilm"] | ModelName, Field(union_mode="left_to_right")]
+"""`minilm` stays that even where a folder has its name."""
 
 
 class TeacherConfig(Config):
@@ -65,7 +61,7 @@ class TeacherConfig(Config):
     inner_folds: int = Field(default=3, ge=2)
     """`out-of-fold` only: speaker-disjoint parts of the train part, each left out by one teacher."""
     text_model: TextModel = PACKAGED_TEXT_MODEL
-    """Frozen text encoder: `minilm`, a directory (beginning with `.`, `/` or `~`), or a name on the hub."""
+    """Frozen text encoder: `minilm`, a folder (`./minilm` where it has that name), or a name on the hub."""
     transcripts: AbsolutePath | None = None
     """CSV `utterance,transcript`; None: the corpus's own."""
     projection: int = Field(default=256, ge=1)

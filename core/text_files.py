@@ -30,13 +30,18 @@ def text_model_folder(model: str) -> Path:
     elif Path(model).is_absolute():
         folder = Path(model)
     else:
-        folder = hub_folder(model, setting=SETTING, patterns=NEEDED, needed=NEEDED)
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
+        folder = hub_folder(
+            model, setting=SETTING, patterns=NEEDED, needed=NEEDED, whole=lambda here: not _missing(here)
+        )  # fmt: skip
+    if missing := _missing(folder):
         raise BadInputError(
             f"{SETTING}: {model!r} has no {missing[0]}; expected {', '.join(NEEDED)} in the folder {folder}"
         )
     return folder
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name in NEEDED if not (folder / name).is_file()]
 
 
 def _packaged() -> Path:

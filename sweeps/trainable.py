@@ -19,10 +19,11 @@ from ray.actor import ActorHandle
 
 from core.config import TrialConfig
 from core.errors import TimeLimitError
-from core.failures import failure_kind, is_disk_full
+from core.failures import batch_setting, failure_kind, is_disk_full
 from core.records import Record, read_record
 from core.store import Workspace
 from core.trial import Underway, fail_trial, trial_steps
+from sweeps.memory import PRETRAINING, advice
 from sweeps.tracking.calls import TrackerLostError
 from sweeps.tracking.client import TrackingClient
 from sweeps.tracking.journal import JournalError
@@ -46,6 +47,8 @@ class Task(BaseModel):
     arm_key: str
     seed: int
     config: TrialConfig
+    pretraining_steps: int
+    """Of `total_steps`, the first ones."""
     total_steps: int
     unfinished: Record
     workspace: Path
@@ -117,7 +120,11 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             _logger.warning("trial %s failed", self._task.trial_key, exc_info=True)
             reason = f"{type(error).__name__}: {_first_line(error)}"
             kind = failure_kind(error)
-            return self._ended(fail_trial(self._task.unfinished, self._workspace, reason=reason, kind=kind))
+            setting = batch_setting(error) if kind == "memory" else None
+            if setting is not None:
+                reason += f"; {advice(setting, self._task.config)}"
+            record = fail_trial(self._task.unfinished, self._workspace, reason=reason, kind=kind)
+            return self._ended(record) | {"pretraining": setting == PRETRAINING}
 
     def _advance(self) -> dict[str, Any]:
         if self._steps is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from core.config import UpstreamName
 from core.errors import FailureKind
 from core.records import Record
 from core.store import Workspace
@@ -19,6 +20,7 @@ from sweeps.cluster import Resources
 from sweeps.display import Display
 from sweeps.ending import Ending
 from sweeps.heartbeat import Heartbeat
+from sweeps.memory import smaller_helps
 from sweeps.plan import Plan, PlannedTrial
 from sweeps.queue import TrialQueue
 from sweeps.quota import free_for_quota
@@ -67,6 +69,8 @@ class Follower:
         self._limits = source.plan.definition.limits
         self._failures: Counter[FailureKind] = Counter()
         self._running: set[str] = set()
+        self._pretraining: dict[str, bool] = {}
+        """Trial → whether it was in pre-training when it was last heard of."""
         self._over_quota: str | None = None
         self._asked = time.monotonic()
 
@@ -96,8 +100,11 @@ class Follower:
     def reported(self, task: Task, result: dict[str, Any]) -> None:
         if result["status"] == "waiting for disk":
             self._heartbeat.state("waiting for disk", f"trial {task.trial_key} cannot write; waiting for room")
+        elif "pretraining" in result:
+            self._pretraining[task.trial_key] = result["pretraining"]
         elif "step" in result:
             step = result["step"]
+            self._pretraining[task.trial_key] = step < task.pretraining_steps
             interim = result["underway"].interim
             metrics = {"validation_ua": interim.mean} if interim is not None else {}
             # A trial that trains no upstream has none to count.
@@ -127,15 +134,17 @@ class Follower:
         kind = record.failure or "error"
         self._failures[kind] += 1
         self._display.say(f"failed ({kind}): {record.arm} seed {record.seed}: {record.reason}")
-        if kind == "memory":
-            trial = next(each for each in self._source.plan.trials if each.trial_key == record.trial_key)
-            pretrain = trial.config.pretrain
-            size = min(pretrain.micro_batch or pretrain.batch, pretrain.batch)
-            if size > 1:
-                self._ending.short_of_memory = (trial.config.upstream, size)
-                self._ending.drain("draining: a trial ran out of memory")
+        too_large = self._too_large(record.trial_key) if kind == "memory" else None
+        if too_large is not None:
+            self._ending.short_of_memory = too_large
+            self._ending.drain("draining: a trial ran out of memory")
         elif self._failures[kind] == self._limits.failures:
             self._ending.drain(f"draining: {self._failures[kind]} failures of kind {kind}, as limits.failures allows")
+
+    def _too_large(self, trial_key: str) -> tuple[UpstreamName, int] | None:
+        trial = next(each for each in self._source.plan.trials if each.trial_key == trial_key)
+        # One that was killed before its first report had not got beyond pre-training.
+        return smaller_helps(trial.config, pretraining=self._pretraining.get(trial_key, True))
 
     def _keep_quota(self, limit_gb: float) -> None:
         freed = free_for_quota(self._workspace, limit_bytes=int(limit_gb * GB), running=frozenset(self._running))
@@ -161,6 +170,7 @@ def task_of(trial: PlannedTrial, workspace: Workspace, limits: LimitsConfig) -> 
         arm_key=trial.arm_key,
         seed=trial.seed,
         config=trial.config,
+        pretraining_steps=trial.upstreams * trial.config.pretrain.steps,
         total_steps=trial.upstreams * trial.config.pretrain.steps + trial.own_steps,
         unfinished=trial.unfinished,
         workspace=workspace.root,

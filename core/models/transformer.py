@@ -71,9 +71,13 @@ class Transformer(nn.Module):
         return self
 
     def checkpoint_gradients(self) -> None:
-        """From now on recompute the inside of each layer in the backward pass: less memory, more time, same result."""
+        """From now on recompute the inside of each layer in the backward pass: less memory, more time, same result.
+
+        Dropout is drawn again from the generators as they stood then, wherever the backward pass runs.
+        """
         model: Any = self.model
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        settings = {"use_reentrant": False, "preserve_rng_state": True}
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
 
     def positions(self, samples: int) -> int:
         """How many positions the model makes of so many samples."""

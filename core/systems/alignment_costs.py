@@ -24,16 +24,14 @@ from core.finetune import Lesson, finetune, scores_of
 from core.identity import Json
 from core.listening import Listener
 from core.listening_audio import AudioListener, FeatureGrid, Waveforms
-from core.model_files import model_folder, model_of
 from core.models.build import build_upstream
-from core.models.transformer import load_transformer
 from core.progress import discard
 from core.resolve import Corpora
 from core.resumable import TrainingState, reports_every
 from core.seeding import stream, torch_stream
 from core.stage_calibration import FLOAT32, StageCost, evenly, per_fold, steps_within
 from core.systems.alignment_chain import heard_by
-from core.systems.alignment_listeners import over_features
+from core.systems.alignment_listeners import over_features, trained_transformer
 from core.systems.alignment_stages import layer_states
 from core.unit_batches import UnitBatches, UnitLabels
 from core.unit_prediction import predict_units
@@ -54,18 +52,19 @@ def kinds_of(config: TrialConfig) -> Mapping[str, Json]:
     """As `Costed.kinds_of`."""
     own = config.alignment
     audio: Json = own.audio
+    recomputed: Json = config.transformer.gradient_checkpointing
     units: Json = [audio, own.units.model_dump(mode="json", exclude={"lr", "warmup", "weight_decay", "clip"})]
     masks: Json = config.masking.model_dump(mode="json", include={"policy", "ratio", "span"})
     tuning: Json = own.tuning.model_dump(mode="json", exclude={"lr", "weight_decay", "clip"})
     kinds: dict[str, Json] = {
         "tapt clusters": [audio, own.tapt_k, own.tapt_layer],
-        "tapt": [units, masks, own.tapt_k],
-        "tuning": [tuning, own.pooling],
+        "tapt": [units, masks, own.tapt_k, recomputed],
+        "tuning": [tuning, own.pooling, recomputed],
     }
     aligned: dict[str, Json] = {
-        "first tuning": [tuning, "mean"],
+        "first tuning": [tuning, "mean", recomputed],
         "clusters": [audio, own.k, own.layer],
-        "alignment": [units, masks, own.k],
+        "alignment": [units, masks, own.k, recomputed],
     }
     return kinds | aligned if own.aligned else kinds
 
@@ -99,7 +98,7 @@ def _listener(config: TrialConfig, corpora: Corpora, features: Features) -> List
     heard = Waveforms.of(sampled(corpora.evaluated, RECORDINGS))
     window_s, hop_s = config.features.frame_length_ms / 1000, config.features.hop_ms / 1000
     grid = FeatureGrid(features=features, window_s=window_s, hop_s=hop_s) if config.needs_intensity else None
-    return AudioListener(load_transformer(config.upstream, model_folder(model_of(config))), heard, grid=grid)
+    return AudioListener(trained_transformer(config), heard, grid=grid)
 
 
 def _end(loop: Generator[Any, None, T]) -> T:

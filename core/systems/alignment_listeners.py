@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LISTENER_MODULES", "Listeners", "over_features"]
+__all__ = ["LISTENER_MODULES", "Listeners", "over_features", "trained_transformer"]
 
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from core.listening import Listener, UpstreamListener
 from core.listening_audio import AudioListener, FeatureGrid, Waveforms
 from core.model_files import model_folder, model_of
 from core.models.build import build_upstream
-from core.models.transformer import load_transformer
+from core.models.transformer import Transformer, load_transformer
 from core.models.upstream import Upstream
 from core.seeding import torch_stream
 from core.store import Artifact
@@ -47,8 +47,7 @@ class Listeners:
         return over_features(self._config, model, Features.open(self._shared.evaluated.path))
 
     def _over_audio(self) -> Listener:
-        model = load_transformer(self._config.upstream, model_folder(model_of(self._config)))
-        return AudioListener(model, self._waveforms, grid=self._grid)
+        return AudioListener(trained_transformer(self._config), self._waveforms, grid=self._grid)
 
     @cached_property
     def _waveforms(self) -> Waveforms:
@@ -65,6 +64,14 @@ class Listeners:
             window_s=settings.frame_length_ms / 1000,
             hop_s=settings.hop_ms / 1000,
         )
+
+
+def trained_transformer(config: TrialConfig) -> Transformer:
+    """An upstream that came trained, as it is trained further, on the CPU."""
+    model = load_transformer(config.upstream, model_folder(model_of(config)))
+    if config.transformer.gradient_checkpointing:
+        model.checkpoint_gradients()
+    return model
 
 
 def over_features(config: TrialConfig, model: Upstream, features: Features) -> UpstreamListener:

@@ -18,8 +18,14 @@ import pandas as pd
 import pytest
 import torch
 
+from core.alignment_config import TuningConfig
 from core.errors import BadInputError, CorpusError, LeakageError, NonFiniteLossError, TimeLimitError
-from core.failures import failure_kind, is_disk_full
+from core.failures import batch_setting, failure_kind, is_disk_full
+from core.finetune import Lesson, finetune
+from core.listening import UpstreamListener
+from core.models.build import build_upstream
+from core.progress import discard
+from tests.core.test_pretrain import start
 
 
 def raised(work: Callable[[], object]) -> BaseException:
@@ -210,6 +216,33 @@ def test_a_full_disk_behind_another_error_is_found():
     turning.__context__ = other = KeyError("and round")
     other.__context__ = turning
     assert not is_disk_full(turning)
+
+
+def test_the_training_loop_that_an_error_came_through_names_its_batch(features, tiny, tmp_path, monkeypatch):
+    """Raised where the model runs, inside the loop: an allocation that no machine can serve."""
+
+    def too_much(*given: object, **named: object) -> None:
+        del given, named
+        torch.empty(10**15)
+
+    monkeypatch.setattr("core.pretrain._optimize", too_much)
+    config = tiny(policy="random")
+    error = raised(lambda: next(start(features, config, tmp_path / "pretrain.pt", discard)))
+    assert (failure_kind(error), batch_setting(error)) == ("memory", "pretrain.micro_batch")
+    monkeypatch.setattr(UpstreamListener, "hear", too_much)
+    upstream = build_upstream(config, features.dims)
+    listener = UpstreamListener(upstream, features, masking=config.masking, stack=2, hop_s=0.01)
+    lesson = Lesson(
+        train=np.arange(4), train_labels=("sad", "angry") * 2, validation=np.arange(2),
+        validation_labels=("sad", "angry"), classes=("angry", "sad"),
+    )  # fmt: skip
+    tuning = finetune(
+        listener, lesson, TuningConfig(epochs=1, batch=2), pooling="mean", name="tuning", seed=0,
+        checkpoint=tmp_path / "checkpoint.pt", log=discard,
+    )  # fmt: skip
+    error = raised(lambda: next(tuning))
+    assert (failure_kind(error), batch_setting(error)) == ("memory", "alignment.tuning.batch")
+    assert batch_setting(raised(lambda: torch.empty(10**15))) is None
 
 
 def test_it_imports_no_torch():

@@ -60,6 +60,18 @@ def test_out_of_memory_lowers_the_micro_batch_of_both_sides(workspace):
     assert sweep(workspace, *LAUNCH).returncode == 0
 
 
+def test_out_of_memory_after_pre_training_fails_the_trial_and_says_what_helps(workspace):
+    """No micro-batch is read there: the sweep neither drains nor goes on with a smaller one."""
+    result = sweep(workspace, *LAUNCH, *overrides("seeds=[0]"), environment=fault("memory later"))
+    assert result.returncode == 1, result.stdout + result.stderr
+    found = arms(workspace).values()
+    assert [record["failure"] for record in found] == ["memory"] * 2
+    assert all(record["reason"].endswith("less memory with a smaller probe.batch") for record in found)
+    assert all(record["config"]["pretrain"]["micro_batch"] is None for record in found)
+    assert "draining" not in result.stderr
+    assert "utterances per forward pass" not in result.stderr
+
+
 def test_a_hanging_trial_is_ended_and_its_twin_is_not(workspace):
     result = sweep(workspace, *LAUNCH, *overrides("seeds=[0]", "limits.trial_minutes=1"), environment=fault("hang"))
     assert result.returncode == 3, result.stdout + result.stderr

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from core.errors import BadInputError
+from core.model_files import model_folder
 from core.teacher_config import TeacherConfig
 from core.text_files import text_model_fingerprint, text_model_folder
+from core.transformer_config import TransformerConfig
 
 
 @pytest.mark.slow
@@ -95,6 +100,79 @@ def test_offline_the_folder_of_the_hubs_copy_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    expected = f"no folder some/bert, no copy of the hub's model in {tmp_path}/models--some--bert, and it could not"
+    expected = f"no folder some/bert, no whole copy of the hub's model in {tmp_path}/models--some--bert, and it could"
     with pytest.raises(BadInputError, match=expected):
         text_model_folder("some/bert")
+
+
+def partial_cache(root: Path, model: str, *names: str) -> Path:
+    """A hub cache as a download that broke off leaves it: the revision is known, some files are there."""
+    place = root / f"models--{model.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    snapshot = place / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    for name in names:
+        (snapshot / name).write_text("{}")
+    return snapshot
+
+
+CACHED = [
+    (text_model_folder, "some/bert", ("config.json", "tokenizer.json"), "model.safetensors"),
+    (model_folder, "some/hubert", ("config.json", "model.safetensors"), "preprocessor_config.json"),
+    (model_folder, "other/hubert", ("config.json", "preprocessor_config.json"), "pytorch_model.bin"),
+]
+
+
+@pytest.mark.parametrize(("folder_of", "model", "there", "lacking"), CACHED)
+def test_a_copy_that_lacks_a_file_is_fetched(tmp_path, monkeypatch, folder_of, model, there, lacking):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot, local, fetched = partial_cache(tmp_path, model, *there), huggingface_hub.snapshot_download, []
+
+    def download(name: str, *, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        if local_files_only:
+            return local(name, allow_patterns=allow_patterns, local_files_only=True, cache_dir=tmp_path)
+        fetched.append(name)
+        (snapshot / lacking).write_text("{}")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert folder_of(model) == snapshot
+    assert fetched == [model]
+    assert folder_of(model) == snapshot
+    assert fetched == [model], "a whole copy is fetched again"
+
+
+@pytest.mark.parametrize(("folder_of", "model", "there", "lacking"), CACHED)
+def test_offline_a_copy_that_lacks_a_file_is_one_clear_error(tmp_path, monkeypatch, folder_of, model, there, lacking):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = partial_cache(tmp_path, model, *there)
+    wanted = "weights" if lacking.startswith("pytorch") else re.escape(lacking)
+    with pytest.raises(BadInputError, match=rf"model: .*{snapshot}.* has no {wanted}|has no {wanted}.*{snapshot}"):
+        folder_of(model)
+
+
+@pytest.mark.parametrize("part", ["transformer", "teacher"])
+@pytest.mark.parametrize("given", ["./models/h", "models/h", "~/models/h"])
+def test_a_folder_is_known_from_elsewhere(tmp_path, monkeypatch, part, given):
+    """Ray's workers run in folders of their own."""
+    (tmp_path / "models" / "h").mkdir(parents=True)
+    (tmp_path / "minilm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def named(name: str) -> str | None:
+        return (
+            TransformerConfig(model=name).model if part == "transformer" else TeacherConfig(text_model=name).text_model
+        )
+
+    assert named(given) == str(tmp_path / "models" / "h")
+    assert named("some/where") == "some/where"
+    assert TeacherConfig().text_model == TeacherConfig(text_model="minilm").text_model == "minilm"
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        named("")

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
 
+from core.alignment_config import TuningConfig, UnitsConfig
+from core.config import MaskingConfig
 from core.data_config import FeaturesConfig
 from core.features import Features, make_features
-from core.listening import Stretch
+from core.finetune import Lesson, Tuned, finetune
+from core.listening import Listener, Stretch
 from core.listening_audio import AudioListener, FeatureGrid, Waveforms
 from core.models.transformer import load_transformer
+from core.progress import discard, silent
 from core.records import Record
-from core.resolve import resolve
+from core.relevance import unused_settings
+from core.resolve import resolve, trial_key
+from core.resumable import TrainingState
 from core.store import Workspace
+from core.systems.alignment_listeners import Listeners
 from core.trial import run_trial
+from core.unit_batches import UnitBatches, UnitLabels
+from core.unit_prediction import predict_units
+from core.upstreams import prepare
 from tests.core.tiny_alignment import ALIGNMENT, artifact, chain
 from tests.core.tiny_transformer import HIDDEN, HOP, LAYERS, WINDOW, published_trial, save_transformer
 
+T = TypeVar("T")
 MASKING = {"policy": "random", "ratio": 0.4, "span": 4, "temperature": None}
+ALIGNED = {"system": "frame_alignment", "masking": MASKING}
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +85,81 @@ def test_a_track_is_read_at_the_middle_of_what_each_position_hears(corpus, model
     np.testing.assert_allclose(listener.on_grid(track, 5), np.arange(29) * 2.0, rtol=1e-6)
 
 
+def ended(loop: Generator[TrainingState, None, T]) -> T:
+    while True:
+        try:
+            next(loop)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def tuned(listener: Listener, folder: Path) -> Tuned:
+    labels = ("calm", "angry") * 6
+    lesson = Lesson(
+        train=np.arange(8), train_labels=labels[:8], validation=np.arange(8, 12), validation_labels=labels[8:],
+        classes=("angry", "calm"),
+    )  # fmt: skip
+    config = TuningConfig(epochs=2, batch=4, lr=1e-2, crop_s=0.5)
+    return ended(
+        finetune(
+            listener, lesson, config, pooling="attention", name="tuning", seed=0, checkpoint=folder / "tuned.pt",
+            log=discard,
+        )
+    )  # fmt: skip
+
+
+def told_units(listener: Listener, folder: Path) -> TrainingState:
+    names = listener.utterances[:6]
+    labels = UnitLabels(
+        offset_of={name: 29 * place for place, name in enumerate(names)}, length_of=dict.fromkeys(names, 29),
+        packed=np.arange(6 * 29, dtype=np.int32) % 5,
+    )  # fmt: skip
+    batches = UnitBatches(
+        listener, None, labels, names, masking=MaskingConfig.model_validate(MASKING), batch=3, longest=25, seed=1
+    )  # fmt: skip
+    config = UnitsConfig(updates=4, batch=3, projection=8, lr=1e-2)
+    return ended(
+        predict_units(
+            listener, batches, config, k=5, name="tapt", seed=0, checkpoint=folder / "units.pt", log=discard
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("loop", [tuned, told_units])
+def test_recomputing_layers_changes_no_bit(corpus, model, tmp_path, loop):
+    """With dropout in every layer, as published. That they are recomputed shows in how often one runs."""
+    found = []
+    for wanted in (False, True):
+        settings = {"model": str(model), "gradient_checkpointing": wanted}
+        config = published_trial(corpus, model, ALIGNED | {"transformer": settings})
+        workspace = Workspace.at(tmp_path / str(wanted))
+        corpora = resolve(config, workspace)
+        listener = Listeners(config, prepare(config, corpora, workspace, progress=silent)).first
+        passes: list[bool] = []
+        watched = listener.model.get_submodule("model.encoder.layers.1.attention")
+        watched.register_forward_pre_hook(lambda layer, *_, passes=passes: passes.append(layer.training))
+        loop(listener, tmp_path / str(wanted))
+        found.append((listener.model.state_dict(), sum(passes), trial_key(config, corpora)))
+    (plain, once, key), (recomputed, twice, other_key) = found
+    assert twice == 2 * once > 0
+    for name, weight in plain.items():
+        assert torch.equal(recomputed[name], weight), name
+    assert other_key == key
+
+
+def test_only_a_system_that_trains_the_model_recomputes(corpus, model):
+    settings = {"model": str(model), "gradient_checkpointing": True}
+    config = published_trial(corpus, model, {"transformer": settings})
+    assert "transformer.gradient_checkpointing" in unused_settings(config)
+    aligned = published_trial(corpus, model, ALIGNED | {"transformer": settings})
+    assert "transformer.gradient_checkpointing" not in unused_settings(aligned)
+
+
 @pytest.mark.slow
 def test_every_stage_runs_and_leaves_the_convolutions_as_they_were(corpus, model, tmp_path):
     config = published_trial(
-        corpus, model, {"system": "frame_alignment", "alignment": ALIGNMENT, "masking": MASKING}
+        corpus, model, ALIGNED | {"alignment": ALIGNMENT}
     )  # fmt: skip
     workspace = Workspace.at(tmp_path)
     record: Record = run_trial(config, workspace)

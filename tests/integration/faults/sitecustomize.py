@@ -50,6 +50,14 @@ def _fill_disk(module: ModuleType) -> None:
     module.write_atomically = write_atomically
 
 
+def _break_probe(module: ModuleType) -> None:
+    def train_batches(fold, size, seed):
+        del fold, size, seed
+        module.torch.empty(10**15)
+
+    module._train_batches = train_batches
+
+
 class _After(importlib.abc.MetaPathFinder):
     """Changes a module as soon as it is imported."""
 
@@ -74,5 +82,7 @@ class _After(importlib.abc.MetaPathFinder):
 
 if FAULT == "full disk":
     sys.meta_path.insert(0, _After("core.store", _fill_disk))
+elif FAULT == "memory later":
+    sys.meta_path.insert(0, _After("core.probe", _break_probe))
 elif FAULT:
     sys.meta_path.insert(0, _After("core.pretrain", _break_training))
