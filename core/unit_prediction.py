@@ -32,6 +32,7 @@ class UnitPredictor(nn.Module):
         super().__init__()
         self.upstream = upstream
         self.project = nn.Linear(hidden, config.projection)
+        # Drawn last: whatever k is, the projection starts the same.
         self.labels_KJ = nn.Parameter(torch.empty(k, config.projection).uniform_())
         self.temperature = config.temperature
 
@@ -56,10 +57,10 @@ def predict_units(
     """Train the listener's model in place to tell the labels of hidden positions; the value is the last state.
 
     Loss: cross-entropy over the hidden positions. The published penalty on the features of HuBERT's convolutions is
-    left out: these are frozen (published as well), so that it would move no weight. `name`: of the metrics, the
-    streams and the stage. Raises NonFiniteLossError.
+    left out: these are frozen (published as well), so that it would move no weight. `name`: of the metrics and
+    the stage, and of no stream: an arm's alignment and its twin's TAPT draw the same. Raises NonFiniteLossError.
     """
-    with torch_stream(seed, "units-head", name):
+    with torch_stream(seed, "units-head"):
         predictor = UnitPredictor(listener.model, hidden=listener.hidden, k=k, config=config)
     predictor.to(listener.device)
     trained = [parameter for parameter in predictor.parameters() if parameter.requires_grad]
@@ -70,7 +71,7 @@ def predict_units(
         for group in optimizer.param_groups:
             group["lr"] = unit_learning_rate(config, step)
         batch = batches.at(step)
-        with torch_stream(seed, "units-dropout", name, step):
+        with torch_stream(seed, "units-dropout", step):
             heard = listener.hear(batch.stretches, masks=batch.masks, fates=batch.fates)
             loss, hits = _loss(predictor, heard, batch)
         correct["hits"] += hits

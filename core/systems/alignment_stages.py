@@ -39,7 +39,6 @@ from core.pretrain import Report
 from core.progress import LogMetrics, Progress
 from core.resolve import Corpora
 from core.resumable import TrainingState
-from core.seeding import stream_seed
 from core.store import Artifact, Claim, write_atomically
 from core.underway import Tally, Underway
 from core.unit_batches import UnitBatches, UnitLabels
@@ -120,11 +119,16 @@ def make_units(
     claim: Claim, listener: Listener, utterances: Sequence[str], config: TrialConfig, *, labels: UnitLabels,
     track: NDArray[np.float32] | None, name: Literal["tapt", "alignment"], k: int, tally: Tally, log: LogMetrics,
 ) -> Generator[Underway, None, None]:  # fmt: skip
-    """Train the listener's model to tell the pseudo-labels of hidden positions."""
+    """Train the listener's model to tell the pseudo-labels of hidden positions.
+
+    What is heard and hidden is drawn without regard to `name`: an arm's alignment stands in the place of its twin's
+    TAPT, and differs from it in the labels alone. So TAPT and alignment of one arm draw the same too, which does no
+    harm: the second begins anew at the upstream.
+    """
     units = config.alignment.units
     batches = UnitBatches(
         listener, track, labels, utterances, masking=config.masking, batch=units.batch,
-        longest=round(units.crop_s / listener.hop_s), seed=stream_seed(config.seed, name),
+        longest=round(units.crop_s / listener.hop_s), seed=config.seed,
     )  # fmt: skip
     loop = predict_units(
         listener, batches, units, k=k, name=name, seed=config.seed, checkpoint=claim.scratch / "checkpoint.pt", log=log

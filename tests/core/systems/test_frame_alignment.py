@@ -11,15 +11,19 @@ import pandas as pd
 import pytest
 import torch
 
-from core.alignment_config import AlignmentConfig
+from core.alignment_config import AlignmentConfig, UnitsConfig
 from core.config import TrialConfig, UpstreamName
 from core.errors import BadInputError
+from core.listening import UpstreamListener
 from core.records import Record, Split, read_predictions
 from core.resolve import twin_of, upstream_modules
+from core.seeding import torch_stream
 from core.store import Store, Workspace
 from core.systems.alignment_chain import ALIGNMENT_MODULES
 from core.trial import run_trial, trial_steps
 from core.underway import Underway
+from core.unit_batches import UnitBatches
+from core.unit_prediction import UnitPredictor
 from tests.core.tiny_alignment import artifact, chain, relabel, reword, tiny_alignment
 from tests.core.tiny_trial import write_corpus
 from tests.test_architecture import imported
@@ -233,6 +237,44 @@ def test_interrupted_in_any_stage_it_ends_with_the_same_scores(arm, corpus, tmp_
     assert (seen[-1].cost.steps, seen[-1].cost.frames, seen[-1].cost.flops) == (
         arm.record.cost.steps, arm.record.cost.frames, pytest.approx(arm.record.cost.flops),
     )  # fmt: skip
+
+
+def test_alignment_and_its_twins_adaptation_differ_in_the_labels_alone(corpus, tmp_path, monkeypatch):
+    """Utterances, crops, what is hidden and by what it is replaced, dropout: the same in each step of either."""
+    heard: list[tuple[Any, ...]] = []
+    labels: list[list[int]] = []
+    hear, at = UpstreamListener.hear, UnitBatches.at
+
+    def kept_hear(self, stretches, *, masks=None, fates=()):
+        if masks is not None:
+            drawn = [fate.bit_generator.state["state"]["state"] for fate in fates]
+            heard.append((*stretches, *(mask.tobytes() for mask in masks), *drawn, torch.initial_seed()))
+        return hear(self, stretches, masks=masks, fates=fates)
+
+    def kept_at(self, step):
+        batch = at(self, step)
+        labels.append(np.concatenate(batch.labels).tolist())
+        return batch
+
+    monkeypatch.setattr(UpstreamListener, "hear", kept_hear)
+    monkeypatch.setattr(UnitBatches, "at", kept_at)
+    config = tiny_alignment(corpus)
+    run_trial(config, Workspace.at(tmp_path))
+    # Four updates of adaptation, which the twin shares, then four of the alignment, in each of three folds.
+    folds = [(heard[start : start + 4], heard[start + 4 : start + 8]) for start in (0, 8, 16)]
+    assert len(heard) == 24
+    for adaptation, alignment in folds:
+        assert adaptation == alignment
+        assert len(set(adaptation)) == 4
+    assert labels[:4] != labels[4:8]
+
+
+def test_heads_of_adaptation_and_alignment_start_the_same_but_for_their_labels():
+    def head(k: int) -> UnitPredictor:
+        with torch_stream(3, "test"):
+            return UnitPredictor(torch.nn.Identity(), hidden=8, k=k, config=UnitsConfig(projection=4))
+
+    assert torch.equal(head(5).project.weight, head(9).project.weight)
 
 
 def test_emotional_masking_is_adaptation_of_its_own(arm, corpus):
