@@ -41,7 +41,7 @@ def tables_text(report: Report) -> str:
         "What each change does": (report.changes_said, _changes(report)),
         "Nominal against realised": ([], _policies(report)),
         "Pre-training": ([report.measured], _losses(report)),
-        "Set aside or fallen back on": ([], _counts(report)),
+        "Set aside, fallen back on or hidden": ([], _counts(report)),
     }
     for title, (said, table) in tables.items():
         if len(table) > 1:

@@ -20,7 +20,7 @@ from core.bucketing import epoch_batches
 from core.config import MaskingConfig
 from core.errors import BadInputError
 from core.listening import Listener, Stretch
-from core.masking import draw_mask
+from core.masking import MaskAudit, draw_mask
 from core.seeding import stream
 
 
@@ -59,6 +59,8 @@ class UnitBatch:
     fates: tuple[np.random.Generator, ...]
     labels: tuple[NDArray[np.int32], ...]
     """Label of each position, (P,) each."""
+    audit: MaskAudit
+    """Of what is hidden, in positions."""
 
 
 class UnitBatches:
@@ -96,18 +98,20 @@ class UnitBatches:
         crop = stream(self._seed, "units-crop", step)
         count = stream(self._seed, "units-mask-count", step)
         stretches = tuple(self._cut(int(where), crop) for where in self._order(epoch)[place])
-        masks = []
+        masks, audit = [], MaskAudit()
         for row, stretch in enumerate(stretches):
             intensity_P = self._of_positions(self._intensity(stretch))
             # One stream each: what a policy consumes depends on the utterance, and must not reach the next one.
             drawn = stream(self._seed, "units-mask-place", step, row)
             mask_P = draw_mask(intensity_P, self._masking, count=count, place=drawn)
+            audit.count(mask_P, intensity_P)
             masks.append(np.repeat(mask_P, self._listener.stack)[: stretch.length])
         return UnitBatch(
             stretches=stretches,
             masks=tuple(masks),
             fates=tuple(stream(self._seed, "units-mask-fate", step, row) for row in range(len(stretches))),
             labels=tuple(self._labels_of(stretch) for stretch in stretches),
+            audit=audit,
         )
 
     def _intensity(self, stretch: Stretch) -> NDArray[np.float32]:

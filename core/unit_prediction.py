@@ -5,17 +5,19 @@ B stretches, P positions, N hidden positions of a batch, H hidden width, K label
 
 from __future__ import annotations
 
-__all__ = ["UnitPredictor", "predict_units", "unit_learning_rate"]
+__all__ = ["AUDIT", "UnitPredictor", "predict_units", "unit_learning_rate"]
 
 import math
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.alignment_config import UnitsConfig
 from core.listening import Heard, Listener, spread_rows
+from core.masking import MaskAudit
 from core.progress import LogMetrics
 from core.resumable import Training, TrainingState, Update, reports_every, train
 from core.seeding import torch_stream
@@ -23,6 +25,8 @@ from core.unit_batches import UnitBatch, UnitBatches
 
 BETAS = (0.9, 0.98)
 """Published."""
+AUDIT = "audit"
+"""Among what the loop keeps: `core.masking.MaskAudit.to_json` of all its updates, in positions."""
 
 
 class UnitPredictor(nn.Module):
@@ -65,7 +69,7 @@ def predict_units(
     predictor.to(listener.device)
     trained = [parameter for parameter in predictor.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=BETAS)
-    correct = {"hits": 0, "hidden": 0}
+    kept: dict[str, Any] = {"hits": 0, "hidden": 0, AUDIT: MaskAudit().to_json()}
 
     def update(step: int) -> Update:
         for group in optimizer.param_groups:
@@ -74,8 +78,11 @@ def predict_units(
         with torch_stream(seed, "units-dropout", step):
             heard = listener.hear(batch.stretches, masks=batch.masks, fates=batch.fates)
             loss, hits = _loss(predictor, heard, batch)
-        correct["hits"] += hits
-        correct["hidden"] += int(heard.hidden_BP.sum())
+        kept["hits"] += hits
+        kept["hidden"] += int(heard.hidden_BP.sum())
+        audit = MaskAudit.from_json(kept[AUDIT])
+        audit.add(batch.audit)
+        kept[AUDIT] = audit.to_json()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if math.isfinite(loss.item()):
@@ -84,14 +91,14 @@ def predict_units(
         return Update(loss=loss.item(), frames=sum(stretch.length for stretch in batch.stretches))
 
     def report() -> dict[str, float]:
-        accuracy = correct["hits"] / max(1, correct["hidden"])
-        correct.update(hits=0, hidden=0)
+        accuracy = kept["hits"] / max(1, kept["hidden"])
+        kept.update(hits=0, hidden=0)
         return {f"{name}/accuracy": accuracy}
 
     training = Training(
         name=name, steps=config.updates, every=reports_every(config.updates), update=update, report=report
     )
-    state = TrainingState(model=predictor, optimizer=optimizer, kept=correct)
+    state = TrainingState(model=predictor, optimizer=optimizer, kept=kept)
     return (yield from train(training, state, checkpoint=checkpoint, log=log))
 
 

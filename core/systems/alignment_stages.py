@@ -42,7 +42,7 @@ from core.resumable import TrainingState
 from core.store import Artifact, Claim, write_atomically
 from core.underway import Tally, Underway
 from core.unit_batches import UnitBatches, UnitLabels
-from core.unit_prediction import predict_units
+from core.unit_prediction import AUDIT, predict_units
 
 T = TypeVar("T")
 FORWARD, FORWARD_AND_BACKWARD = 2.0, 6.0
@@ -60,6 +60,8 @@ class Notes:
     curve: list[Report] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
     """Of `clusters`: `unused`, those without a frame. Of `tuning`: the chosen `epoch`, its `validation` metric."""
+    mask: dict[str, Any] | None = None
+    """Of `units`: `core.masking.MaskAudit.to_json` of all updates, in positions."""
 
     def write(self, folder: Path) -> None:
         """Write `notes.json`."""
@@ -136,7 +138,7 @@ def make_units(
     flops = _flops_per_frame(listener)
     state = yield from _follow(loop, tally, flops_per_frame=flops)
     _save_weights(claim.out / "weights.pt", listener.model.state_dict())
-    _of_training(state, flops, {}).write(claim.out)
+    _of_training(state, flops, {}, mask=state.kept[AUDIT]).write(claim.out)
 
 
 def make_tuning(
@@ -201,7 +203,9 @@ def _follow(
             steps, frames, seconds = state.step, state.frames, state.seconds
 
 
-def _of_training(state: TrainingState, flops_per_frame: float, facts: dict[str, float]) -> Notes:
+def _of_training(
+    state: TrainingState, flops_per_frame: float, facts: dict[str, float], *, mask: dict[str, Any] | None = None
+) -> Notes:
     return Notes(
         steps=state.step,
         frames=state.frames,
@@ -209,6 +213,7 @@ def _of_training(state: TrainingState, flops_per_frame: float, facts: dict[str, 
         flops=flops_per_frame * state.frames,
         curve=state.curve,
         facts=facts,
+        mask=mask,
     )
 
 

@@ -20,6 +20,7 @@ from core.resolve import twin_of, upstream_modules
 from core.seeding import torch_stream
 from core.store import Store, Workspace
 from core.systems.alignment_chain import ALIGNMENT_MODULES
+from core.systems.alignment_stages import read_notes
 from core.trial import run_trial, trial_steps
 from core.underway import Underway
 from core.unit_batches import UnitBatches
@@ -102,6 +103,19 @@ def test_costs_are_those_of_all_loops(arm):
     assert arm.record.cost.steps == 3 * (4 + 2 * 4 + 2 * 2 * 2)
     # In frames: batches of 4 utterances of 58, of tuning cut to 50.
     assert arm.record.cost.frames == 3 * (4 * 4 * 58 + 2 * 4 * 4 * 58 + 2 * 2 * 8 * 50)
+
+
+def test_the_record_counts_what_each_stage_hid_and_heard(arm):
+    """Of 58 frames two make a position; 4 updates of 4 utterances in each of three folds."""
+    counts = arm.record.counts
+    assert counts["positions heard in adaptation"] == counts["positions heard in alignment"] == 3 * 4 * 4 * 29
+    # Both draw by the same streams, in spans of 2 positions (5 frames), of which there are 4 or 5 in an utterance.
+    assert counts["positions hidden in adaptation"] == counts["positions hidden in alignment"]
+    assert 48 * 2 * 4 < counts["positions hidden in alignment"] < 48 * 2 * 5
+    own = chain(arm.config, arm.workspace, tested="anna")
+    mask = read_notes(artifact(own.alignment, arm.workspace)).mask
+    assert mask["valid"] == 4 * 4 * 29
+    assert mask["hidden"] == sum(int(length) * times for length, times in mask["runs"].items())
 
 
 def test_curves_are_named_by_stage_and_fold_and_none_is_logged_twice(arm):
@@ -234,6 +248,7 @@ def test_interrupted_in_any_stage_it_ends_with_the_same_scores(arm, corpus, tmp_
         again = read_predictions(workspace.trial(seen[-1].trial_key), split=split)
         pd.testing.assert_frame_equal(again, arm.predictions(split))
     assert logged == arm.logged
+    assert seen[-1].counts == arm.record.counts
     assert (seen[-1].cost.steps, seen[-1].cost.frames, seen[-1].cost.flops) == (
         arm.record.cost.steps, arm.record.cost.frames, pytest.approx(arm.record.cost.flops),
     )  # fmt: skip
