@@ -24,7 +24,8 @@ from core.seeding import torch_stream
 from core.unit_batches import UnitBatch, UnitBatches
 
 BETAS = (0.9, 0.98)
-"""Published."""
+EPS = 1e-6
+"""Published; torch's own is 1e-8."""
 AUDIT = "audit"
 """Among what the loop keeps: `core.masking.MaskAudit.to_json` of all its updates, in positions."""
 
@@ -68,7 +69,7 @@ def predict_units(
         predictor = UnitPredictor(listener.model, hidden=listener.hidden, k=k, config=config)
     predictor.to(listener.device)
     trained = [parameter for parameter in predictor.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=BETAS)
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=BETAS, eps=EPS)
     kept: dict[str, Any] = {"hits": 0, "hidden": 0, AUDIT: MaskAudit().to_json()}
 
     def update(step: int) -> Update:

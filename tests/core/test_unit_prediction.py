@@ -206,8 +206,9 @@ def test_hidden_labels_are_learnt_beyond_the_most_frequent_one(features, tiny, t
         listener, batches, units, k=4, name="tapt", seed=0, checkpoint=tmp_path / "checkpoint.pt",
         log=lambda values, step: metrics.append(dict(values)),
     )  # fmt: skip
-    for _ in loop:
-        pass
+    for state in loop:
+        (group,) = state.optimizer.param_groups
+        assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.98), 1e-6, 0.01)
     assert metrics[0]["tapt/accuracy"] < 0.4
     assert metrics[-1]["tapt/accuracy"] > 0.6
     assert metrics[-1]["tapt/loss"] < metrics[0]["tapt/loss"]
