@@ -59,7 +59,8 @@ def artifacts_of(
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not.
 
-    Raises BadInputError for a layer that the upstream does not have, and for masking that hides nothing or all.
+    Raises BadInputError for a layer that the upstream does not have, for masking that hides all, and for an NPC that
+    exposes its masked convolutions.
     """
     _check(config, Listeners(config, shared).first)
     track = _track(config, corpora, workspace, shared)
@@ -231,6 +232,11 @@ class _FoldWork:
 
 def _check(config: TrialConfig, listener: Listener) -> None:
     """Before anything is trained."""
+    if config.upstream == "npc" and config.npc.probed == "all":
+        raise BadInputError(
+            "npc.probed: 'all' ends with a masked convolution, and frame_alignment trains what comes last; it needs "
+            "'last-block'"
+        )
     if config.masking.policy == "all":
         raise BadInputError("masking.policy: 'all' would hide every frame, and frame_alignment tells hidden ones")
     with torch.no_grad():

@@ -315,6 +315,7 @@ def test_npc_runs_every_stage(corpus, tmp_path):
         ({"layer": 2}, {}, "alignment.layer: layer 2: the upstream has 2, from 0 to 1"),
         ({"tapt_layer": -3}, {}, "alignment.tapt_layer: layer -3"),
         ({}, {"upstream": "npc", "masking": {"policy": "all", "temperature": None}}, "masking.policy: 'all'"),
+        ({}, {"upstream": "npc", "npc": {"probed": "all"}}, "npc.probed: 'all' ends with a masked convolution"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_trained(corpus, tmp_path, changes, others, message):
