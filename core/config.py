@@ -251,7 +251,8 @@ class ComputeConfig(Config):
     threads: int = Field(default=1, ge=1)
     """CPU threads of one trial: sums are split by thread."""
     autocast: Literal["auto", "off"] = "auto"
-    """`auto`: bfloat16 where the device has it in hardware (CUDA), float32 elsewhere."""
+    """Of pre-training; everything else is in float32. `auto`: bfloat16 where the device has it in hardware (CUDA),
+    float32 elsewhere."""
 
 
 class TrialConfig(Config):

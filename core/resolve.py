@@ -218,12 +218,18 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
 
 
 def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
-    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks."""
+    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks.
+
+    Only pre-training runs under autocast. Elsewhere the setting is left out, and refused nowhere: like all of `compute`
+    it is of the machine, and given to a whole sweep, whatever its upstreams.
+    """
     content: dict[str, Any] = relevant_content(config)
     del content["interim"]
     if config.pretrains:
         for name in ("report_every", "checkpoint_every"):
             del content["pretrain"][name]
+    else:
+        del content["compute"]["autocast"]
     return content
 
 
