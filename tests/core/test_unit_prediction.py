@@ -12,7 +12,7 @@ from core.alignment_config import UnitsConfig
 from core.config import MaskingConfig
 from core.listening import Stretch, UpstreamListener
 from core.models.build import build_upstream
-from core.seeding import stream
+from core.seeding import stream, torch_stream
 from core.unit_batches import UnitBatches, UnitLabels
 from core.unit_prediction import UnitPredictor, predict_units, unit_learning_rate
 
@@ -181,6 +181,14 @@ def test_logits_are_cosines_over_the_temperature():
         predictor.labels_KJ.copy_(torch.tensor([[2.0, 0.0], [0.0, 0.5], [-1.0, 0.0]]))
     wanted = torch.tensor([[10.0, 0.0, -10.0], [10 / math.sqrt(2), 10 / math.sqrt(2), -10 / math.sqrt(2)]])
     torch.testing.assert_close(predictor.logits(torch.tensor([[7.0, 0.0], [3.0, 3.0]])), wanted)
+
+
+def test_heads_of_adaptation_and_alignment_start_the_same_but_for_their_labels():
+    def head(k: int) -> UnitPredictor:
+        with torch_stream(3, "test"):
+            return UnitPredictor(torch.nn.Identity(), hidden=8, k=k, config=UnitsConfig(projection=4))
+
+    assert torch.equal(head(5).project.weight, head(9).project.weight)
 
 
 def test_learning_rate_rises_for_a_fifth_and_falls_to_zero():

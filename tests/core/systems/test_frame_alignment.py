@@ -11,20 +11,19 @@ import pandas as pd
 import pytest
 import torch
 
-from core.alignment_config import AlignmentConfig, UnitsConfig
+from core.alignment_config import AlignmentConfig
 from core.config import TrialConfig, UpstreamName
 from core.errors import BadInputError
 from core.listening import UpstreamListener
+from core.own_steps import own_steps
 from core.records import Record, Split, read_predictions
-from core.resolve import twin_of, upstream_modules
-from core.seeding import torch_stream
+from core.resolve import resolve, twin_of, upstream_modules
 from core.store import Store, Workspace
 from core.systems.alignment_chain import ALIGNMENT_MODULES
 from core.systems.alignment_stages import read_notes
 from core.trial import run_trial, trial_steps
 from core.underway import Underway
 from core.unit_batches import UnitBatches
-from core.unit_prediction import UnitPredictor
 from tests.core.tiny_alignment import artifact, chain, relabel, reword, tiny_alignment
 from tests.core.tiny_trial import write_corpus
 from tests.test_architecture import imported
@@ -116,6 +115,16 @@ def test_the_record_counts_what_each_stage_hid_and_heard(arm):
     mask = read_notes(artifact(own.alignment, arm.workspace)).mask
     assert mask["valid"] == 4 * 4 * 29
     assert mask["hidden"] == sum(int(length) * times for length, times in mask["runs"].items())
+
+
+def test_an_adaptation_that_folds_share_is_paid_for_once_as_planned(corpus, tmp_path):
+    own = ran(
+        corpus, Workspace.at(tmp_path), {"audio": "transductive", "aligned": False},
+        pretraining_audio={"source": "transductive"},
+    )  # fmt: skip
+    resolved = resolve(own.config, own.workspace)
+    assert own.record.cost.steps == 4 + own_steps(own.config, resolved.folds)
+    assert own.record.counts["positions heard in adaptation"] == 4 * 4 * 29
 
 
 def test_curves_are_named_by_stage_and_fold_and_none_is_logged_twice(arm):
@@ -282,14 +291,6 @@ def test_alignment_and_its_twins_adaptation_differ_in_the_labels_alone(corpus, t
         assert adaptation == alignment
         assert len(set(adaptation)) == 4
     assert labels[:4] != labels[4:8]
-
-
-def test_heads_of_adaptation_and_alignment_start_the_same_but_for_their_labels():
-    def head(k: int) -> UnitPredictor:
-        with torch_stream(3, "test"):
-            return UnitPredictor(torch.nn.Identity(), hidden=8, k=k, config=UnitsConfig(projection=4))
-
-    assert torch.equal(head(5).project.weight, head(9).project.weight)
 
 
 def test_emotional_masking_is_adaptation_of_its_own(arm, corpus):
