@@ -78,7 +78,7 @@ class Report:
     policies: pd.DataFrame
     """Nominal against realised ratio by policy."""
     counts: pd.DataFrame
-    """What systems set aside or fell back on (`counts.counts_table`)."""
+    """What systems set aside, fell back on or hid (`counts.counts_table`)."""
     measured: str
     """What the validation losses were measured on; empty when there are none."""
     banners: tuple[Banner, ...]

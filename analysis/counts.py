@@ -1,4 +1,4 @@
-"""What systems set aside or fell back on: counted in the records, and shown."""
+"""What systems set aside, fell back on or hid: counted in the records, and shown."""
 
 from __future__ import annotations
 

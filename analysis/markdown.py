@@ -41,7 +41,7 @@ def tables_text(report: Report) -> str:
         "What each change does": (report.changes_said, _changes(report)),
         "Nominal against realised": ([], _policies(report)),
         "Pre-training": ([report.measured], _losses(report)),
-        "Set aside or fallen back on": ([], _counts(report)),
+        "Set aside, fallen back on or hidden": ([], _counts(report)),
     }
     for title, (said, table) in tables.items():
         if len(table) > 1:
@@ -61,14 +61,14 @@ def _results(report: Report) -> Table:
     head += ["UA %", "WA %", "F1 %"] if has["classes"] else []
     head += ["CCC, mean", "CCC, activation", "CCC, valence", "CCC, dominance"] if has["dimensions"] else []
     head += ["realised ratio %"] if has["masks"] else []
-    head += ["reference: (validation + test) / 2, UA %"] if has["released"] else []
+    head += [f"reference: (validation + test) / 2, {name} %" for name in ("UA", "WA") if has["released"]]
     rows = []
     for row in as_rows(report.results):
         cells = [*([row["system"]] if several else []), row["arm"], row["twin"] or "", trials_cell(row)]
         cells += score_cells(row) if has["classes"] else []
         cells += ccc_cells(row) if has["dimensions"] else []
         cells += [percent(row["realised_ratio"])] if has["masks"] else []
-        rows.append(cells + ([percent(row["validation_test_ua"])] if has["released"] else []))
+        rows.append(cells + [percent(row[f"validation_test_{name}"]) for name in ("ua", "wa") if has["released"]])
     return [head, *rows]
 
 

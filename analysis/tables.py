@@ -41,8 +41,8 @@ def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
 
     Only where there are such arms: `system`, in a sweep that is not of EMS alone; `ccc_mean`, `ccc_sd` (of the mean
     over the dimensions), `ccc_<dimension>_mean`, `ccc_<dimension>_sd`, `pooled_ccc` and `validation_ccc` of arms that
-    answer with dimensions, which have no UA and WA; `validation_test_ua`, (validation + test) / 2 of UA as the released
-    code of `frame_alignment` reports it, which is no test score.
+    answer with dimensions, which have no UA and WA; `validation_test_ua` and `validation_test_wa`, (validation +
+    test) / 2 as the released code of `frame_alignment` reports them, which are no test scores.
     """
     arms = sorted(sweep.arms.values(), key=lambda arm: (arm.external is not None, _place(arm, sweep)))
     table = pd.DataFrame([_result(arm, sweep, tests) for arm in arms])
@@ -53,8 +53,9 @@ def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
         found = pd.DataFrame([_of_dimensions(arm, tests) for arm in arms], index=table.index)
         table = pd.concat([table, found], axis=1)
     if RELEASED in sweep.systems:
-        means = (table["validation_ua"] + table["ua_mean"]) / 2
-        table["validation_test_ua"] = means.where(table["system"] == RELEASED)
+        for name in ("ua", "wa"):
+            means = (table[f"validation_{name}"] + table[f"{name}_mean"]) / 2
+            table[f"validation_test_{name}"] = means.where(table["system"] == RELEASED)
     return table
 
 

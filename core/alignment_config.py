@@ -18,7 +18,8 @@ class UnitsConfig(Config):
     """Masked prediction of pseudo-labels, in task-adaptive pre-training (TAPT) and in the alignment alike.
 
     One schedule for both (ours): the twin, whose last weights are TAPT's, has had as many updates as the arm, whose
-    alignment begins anew at the upstream.
+    alignment begins anew at the upstream. The last weights are kept, where the released code keeps those of the lowest
+    validation loss (ours: no audio is set aside for it).
     """
 
     updates: int = Field(default=20_000, ge=1)
@@ -40,7 +41,11 @@ class UnitsConfig(Config):
 
 
 class TuningConfig(Config):
-    """Supervised fine-tuning on the train part of each fold."""
+    """Supervised fine-tuning on the train part of each fold.
+
+    Unlike the released code it hides nothing of its input (no SpecAugment: `mask_time_prob` is .08 there), and the last
+    states go to the pooling without dropout (both ours).
+    """
 
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=64, ge=1)
@@ -49,7 +54,8 @@ class TuningConfig(Config):
     clip: float = Field(default=10.0, gt=0)
     """Largest gradient norm (ours)."""
     crop_s: float = Field(default=6.0, ge=0.5)
-    """Longer utterances are cropped to so many seconds in training; validation and test hear all."""
+    """Longer utterances are cropped to so many seconds in training, at a start drawn per update (ours); validation and
+    test hear all."""
     select_by: Literal["ua", "wa"] = "ua"
     """The epoch that is best on validation is kept, the first of equals (ours: so that test chooses nothing)."""
 

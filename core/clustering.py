@@ -18,7 +18,12 @@ from core.seeding import stream_seed
 BATCH = 10_000
 ITERATIONS = 100
 STARTS = 20
-"""All published, with k-means++ to start from."""
+"""Published, with k-means++ to start from."""
+TOLERANCE = 0.0
+PATIENCE = 100
+REASSIGNED = 0.0
+"""As in the authors' released code, where scikit-learn's own are 0, 10 and 0.01: it stops after so many batches without
+a lower inertia, and clusters that hold few frames are not begun anew elsewhere."""
 ASSIGNED_AT_ONCE = 50_000
 """Frames whose distances are in memory at a time (ours)."""
 
@@ -51,7 +56,8 @@ def cluster_frames(states_FH: NDArray[np.float32], *, k: int, seed: int, name: s
     if len(states_FH) < k:
         raise BadInputError(f"alignment: {len(states_FH)} frames cannot be clustered into {k}")
     means = MiniBatchKMeans(
-        n_clusters=k, init="k-means++", n_init=STARTS, max_iter=ITERATIONS, batch_size=BATCH, compute_labels=False,
+        n_clusters=k, init="k-means++", n_init=STARTS, max_iter=ITERATIONS, batch_size=BATCH, tol=TOLERANCE,
+        max_no_improvement=PATIENCE, reassignment_ratio=REASSIGNED, compute_labels=False,
         random_state=np.random.RandomState(stream_seed(seed, "clusters", name) % 2**32),
     )  # fmt: skip
     with threadpool_limits(limits=1):

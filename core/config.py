@@ -158,7 +158,8 @@ class MaskingConfig(Config):
     ratio: float = Field(default=0.15, gt=0, lt=1)
     """Share of the valid frames that is hidden: realised by `random` and `ems`, nominal for the others."""
     span: int = Field(default=7, ge=1, le=200)
-    """Length of one hidden span, in feature frames."""
+    """Length of one hidden span, in feature frames; where `frame_alignment` adapts a model, `core.unit_batches` says in
+    what."""
     temperature: Temperature | None = None
     """`ems` only, and needed there: spans are drawn with probability ∝ exp(z/temperature); `inf` is random masking."""
     zero: float = Field(default=0.8, ge=0, le=1)
@@ -250,7 +251,8 @@ class ComputeConfig(Config):
     threads: int = Field(default=1, ge=1)
     """CPU threads of one trial: sums are split by thread."""
     autocast: Literal["auto", "off"] = "auto"
-    """`auto`: bfloat16 where the device has it in hardware (CUDA), float32 elsewhere."""
+    """Of pre-training; everything else is in float32. `auto`: bfloat16 where the device has it in hardware (CUDA),
+    float32 elsewhere."""
 
 
 class TrialConfig(Config):

@@ -46,8 +46,9 @@ class EmotionModel(nn.Module):
     ) -> None:
         super().__init__()
         self.upstream = upstream
-        self.pooling = AttentionPooling(hidden) if pooling == "attention" else MeanPooling()
         self.classify = nn.Linear(hidden, classes)
+        # Drawn last: under either pooling the classifier starts the same.
+        self.pooling = AttentionPooling(hidden) if pooling == "attention" else MeanPooling()
 
     def logits(self, heard: Heard) -> Tensor:
         """(B, C)."""
@@ -84,8 +85,8 @@ def finetune(
 ) -> Generator[TrainingState, None, Tuned]:  # fmt: skip
     """Train the listener's model in place, with a new head, on the lesson's train part; the value is the best epoch's.
 
-    Yields after every epoch, when validation is looked at. `name`: of the metrics, the streams and the stage. Raises
-    NonFiniteLossError.
+    Yields after every epoch, when validation is looked at. `name`: of the metrics, the streams and the stage; both
+    fine-tunings of an arm have the same, and so the same batches. Raises NonFiniteLossError.
     """
     with torch_stream(seed, "tuning-head", name):
         model = EmotionModel(

@@ -1,7 +1,6 @@
 """An upstream together with the corpus as it hears it: what the loops that adapt its weights work on (ours).
 
-The grid is what stretches are cut and masks are drawn on: feature frames of our own upstreams, positions of
-Transformers over audio.
+The grid is what stretches are cut on: feature frames of our own upstreams, positions of Transformers over audio.
 
 U utterances, B stretches of a batch, T grid frames, D feature dims, P positions, H hidden width.
 """

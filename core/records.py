@@ -246,7 +246,7 @@ class Record(Entry):
     pretraining: PretrainingEntry | None = None
     metrics: MetricsEntry | None = None
     counts: dict[str, int] = {}
-    """What the system set aside or fell back on (`utterances without speech`), over all folds."""
+    """What the system set aside, hid or fell back on (`utterances without speech`), over all folds."""
     interim: tuple[InterimEntry, ...] = ()
     """In the order of steps; also of a pruned trial, up to where it was stopped."""
     cost: CostEntry | None = None

@@ -221,6 +221,9 @@ def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
     """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks.
 
     Nor is there what exchanges memory for time.
+
+    Only pre-training runs under autocast. Elsewhere the setting is left out, and refused nowhere: like all of `compute`
+    it is of the machine, and given to a whole sweep, whatever its upstreams.
     """
     content: dict[str, Any] = relevant_content(config)
     del content["interim"]
@@ -229,6 +232,7 @@ def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
             del content["pretrain"][name]
     else:
         content["transformer"].pop("gradient_checkpointing", None)
+        del content["compute"]["autocast"]
     return content
 
 

@@ -5,24 +5,29 @@ B stretches, P positions, N hidden positions of a batch, H hidden width, K label
 
 from __future__ import annotations
 
-__all__ = ["UnitPredictor", "predict_units", "unit_learning_rate"]
+__all__ = ["AUDIT", "UnitPredictor", "predict_units", "unit_learning_rate"]
 
 import math
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.alignment_config import UnitsConfig
 from core.listening import Heard, Listener, spread_rows
+from core.masking import MaskAudit
 from core.progress import LogMetrics
 from core.resumable import Training, TrainingState, Update, reports_every, train
 from core.seeding import torch_stream
 from core.unit_batches import UnitBatch, UnitBatches
 
 BETAS = (0.9, 0.98)
-"""Published."""
+EPS = 1e-6
+"""Published; torch's own is 1e-8."""
+AUDIT = "audit"
+"""Among what the loop keeps: `core.masking.MaskAudit.to_json` of all its updates, in positions."""
 
 
 class UnitPredictor(nn.Module):
@@ -32,6 +37,7 @@ class UnitPredictor(nn.Module):
         super().__init__()
         self.upstream = upstream
         self.project = nn.Linear(hidden, config.projection)
+        # Drawn last: whatever k is, the projection starts the same.
         self.labels_KJ = nn.Parameter(torch.empty(k, config.projection).uniform_())
         self.temperature = config.temperature
 
@@ -56,25 +62,28 @@ def predict_units(
     """Train the listener's model in place to tell the labels of hidden positions; the value is the last state.
 
     Loss: cross-entropy over the hidden positions. The published penalty on the features of HuBERT's convolutions is
-    left out: these are frozen (published as well), so that it would move no weight. `name`: of the metrics, the
-    streams and the stage. Raises NonFiniteLossError.
+    left out: these are frozen (published as well), so that it would move no weight. `name`: of the metrics and
+    the stage, and of no stream: an arm's alignment and its twin's TAPT draw the same. Raises NonFiniteLossError.
     """
-    with torch_stream(seed, "units-head", name):
+    with torch_stream(seed, "units-head"):
         predictor = UnitPredictor(listener.model, hidden=listener.hidden, k=k, config=config)
     predictor.to(listener.device)
     trained = [parameter for parameter in predictor.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=BETAS)
-    correct = {"hits": 0, "hidden": 0}
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, betas=BETAS, eps=EPS)
+    kept: dict[str, Any] = {"hits": 0, "hidden": 0, AUDIT: MaskAudit().to_json()}
 
     def update(step: int) -> Update:
         for group in optimizer.param_groups:
             group["lr"] = unit_learning_rate(config, step)
         batch = batches.at(step)
-        with torch_stream(seed, "units-dropout", name, step):
+        with torch_stream(seed, "units-dropout", step):
             heard = listener.hear(batch.stretches, masks=batch.masks, fates=batch.fates)
             loss, hits = _loss(predictor, heard, batch)
-        correct["hits"] += hits
-        correct["hidden"] += int(heard.hidden_BP.sum())
+        kept["hits"] += hits
+        kept["hidden"] += int(heard.hidden_BP.sum())
+        audit = MaskAudit.from_json(kept[AUDIT])
+        audit.add(batch.audit)
+        kept[AUDIT] = audit.to_json()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if math.isfinite(loss.item()):
@@ -83,14 +92,14 @@ def predict_units(
         return Update(loss=loss.item(), frames=sum(stretch.length for stretch in batch.stretches))
 
     def report() -> dict[str, float]:
-        accuracy = correct["hits"] / max(1, correct["hidden"])
-        correct.update(hits=0, hidden=0)
+        accuracy = kept["hits"] / max(1, kept["hidden"])
+        kept.update(hits=0, hidden=0)
         return {f"{name}/accuracy": accuracy}
 
     training = Training(
         name=name, steps=config.updates, every=reports_every(config.updates), update=update, report=report
     )
-    state = TrainingState(model=predictor, optimizer=optimizer, kept=correct)
+    state = TrainingState(model=predictor, optimizer=optimizer, kept=kept)
     return (yield from train(training, state, checkpoint=checkpoint, log=log))
 
 

@@ -238,12 +238,22 @@ def trial_config(definition: SweepDefinition, point: Mapping[str, Any], *, where
     """
     settings = laid_out(definition, point, where=where)
     config = checked(TrialConfig, settings, where=f"sweep {definition.name}{where}")
+    _refuse_choosing(definition, config, where=where)
+    return config
+
+
+def _refuse_choosing(definition: SweepDefinition, config: TrialConfig, *, where: str) -> None:
+    """What a system's arms cannot be chosen by."""
     chooses = [name for name in ("search", "stop", "racing") if getattr(definition, name) is not None]
     if chooses and config.system == "teacher_student":
         raise BadInputError(
             f"sweep {definition.name}{where}: {chooses[0]}: chooses by UA, and system 'teacher_student' has CCC only"
         )
-    return config
+    if definition.stop is not None and config.system != "ems":
+        raise BadInputError(
+            f"sweep {definition.name}{where}: stop: looks at upstreams while they train, and an arm of system "
+            f"{config.system!r} shares its own with its twin: every difference would be 0"
+        )
 
 
 def laid_out(definition: SweepDefinition, point: Mapping[str, Any], *, where: str = "") -> Settings:

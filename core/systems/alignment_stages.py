@@ -39,11 +39,10 @@ from core.pretrain import Report
 from core.progress import LogMetrics, Progress
 from core.resolve import Corpora
 from core.resumable import TrainingState
-from core.seeding import stream_seed
 from core.store import Artifact, Claim, write_atomically
 from core.underway import Tally, Underway
 from core.unit_batches import UnitBatches, UnitLabels
-from core.unit_prediction import predict_units
+from core.unit_prediction import AUDIT, predict_units
 
 T = TypeVar("T")
 FORWARD, FORWARD_AND_BACKWARD = 2.0, 6.0
@@ -61,6 +60,8 @@ class Notes:
     curve: list[Report] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
     """Of `clusters`: `unused`, those without a frame. Of `tuning`: the chosen `epoch`, its `validation` metric."""
+    mask: dict[str, Any] | None = None
+    """Of `units`: `core.masking.MaskAudit.to_json` of all updates, in positions."""
 
     def write(self, folder: Path) -> None:
         """Write `notes.json`."""
@@ -120,11 +121,16 @@ def make_units(
     claim: Claim, listener: Listener, utterances: Sequence[str], config: TrialConfig, *, labels: UnitLabels,
     track: NDArray[np.float32] | None, name: Literal["tapt", "alignment"], k: int, tally: Tally, log: LogMetrics,
 ) -> Generator[Underway, None, None]:  # fmt: skip
-    """Train the listener's model to tell the pseudo-labels of hidden positions."""
+    """Train the listener's model to tell the pseudo-labels of hidden positions.
+
+    What is heard and hidden is drawn without regard to `name`: an arm's alignment stands in the place of its twin's
+    TAPT, and differs from it in the labels alone. So TAPT and alignment of one arm draw the same too, which does no
+    harm: the second begins anew at the upstream.
+    """
     units = config.alignment.units
     batches = UnitBatches(
         listener, track, labels, utterances, masking=config.masking, batch=units.batch,
-        longest=round(units.crop_s / listener.hop_s), seed=stream_seed(config.seed, name),
+        longest=round(units.crop_s / listener.hop_s), seed=config.seed,
     )  # fmt: skip
     loop = predict_units(
         listener, batches, units, k=k, name=name, seed=config.seed, checkpoint=claim.scratch / "checkpoint.pt", log=log
@@ -132,7 +138,7 @@ def make_units(
     flops = _flops_per_frame(listener)
     state = yield from _follow(loop, tally, flops_per_frame=flops)
     _save_weights(claim.out / "weights.pt", listener.model.state_dict())
-    _of_training(state, flops, {}).write(claim.out)
+    _of_training(state, flops, {}, mask=state.kept[AUDIT]).write(claim.out)
 
 
 def make_tuning(
@@ -197,7 +203,9 @@ def _follow(
             steps, frames, seconds = state.step, state.frames, state.seconds
 
 
-def _of_training(state: TrainingState, flops_per_frame: float, facts: dict[str, float]) -> Notes:
+def _of_training(
+    state: TrainingState, flops_per_frame: float, facts: dict[str, float], *, mask: dict[str, Any] | None = None
+) -> Notes:
     return Notes(
         steps=state.step,
         frames=state.frames,
@@ -205,6 +213,7 @@ def _of_training(state: TrainingState, flops_per_frame: float, facts: dict[str, 
         flops=flops_per_frame * state.frames,
         curve=state.curve,
         facts=facts,
+        mask=mask,
     )
 
 

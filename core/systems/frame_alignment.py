@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["artifacts_of", "run", "stages_of"]
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, get_args
 
@@ -27,6 +27,7 @@ from core.frames import chosen_layers
 from core.identity import code_version
 from core.intensity.tracks import make_track
 from core.listening import Listener
+from core.masking import MaskAudit
 from core.predictions import class_predictions
 from core.pretrain import replay
 from core.progress import LogMetrics, Progress, silent
@@ -58,7 +59,8 @@ def artifacts_of(
 ) -> tuple[str, ...]:
     """`<stage>/<key>` of what the chain makes itself, made already or not.
 
-    Raises BadInputError for a layer that the upstream does not have, and for masking that hides nothing or all.
+    Raises BadInputError for a layer that the upstream does not have, for masking that hides all, and for an NPC that
+    exposes its masked convolutions.
     """
     _check(config, Listeners(config, shared).first)
     track = _track(config, corpora, workspace, shared)
@@ -95,13 +97,13 @@ def run(
     scores_F = np.load(track.path / "track.npy", mmap_mode="r") if track else None
     place_of = {utterance.utterance: place for place, utterance in enumerate(corpora.evaluated.utterances)}
     scores_KUC = np.zeros((len(corpora.folds.folds), len(place_of), len(corpora.evaluated.classes)), dtype=np.float32)
-    counted: dict[str, Notes] = {}
+    counted, paid = {"clusters without frames": 0}, set[str]()
     for k, fold in enumerate(corpora.folds.folds):
         upstream = pretrained.upstreams[k % len(pretrained.upstreams)]
         chain = chain_of(config, corpora, fold, store=workspace.store, upstream=upstream.key, inputs=inputs)
         work = _FoldWork(
             config=config, corpora=corpora, workspace=workspace, listeners=listeners, upstream=upstream, fold=fold,
-            name=f"fold{k + 1}", track=scores_F, tally=tally, log=log, progress=progress, counted=counted,
+            name=f"fold{k + 1}", track=scores_F, tally=tally, log=log, progress=progress, counted=counted, paid=paid,
         )  # fmt: skip
         tuning = yield from work.run(chain)
         scores_KUC[k, [place_of[name] for name in (*fold.validation, *fold.test)]] = scores_in(tuning)
@@ -110,7 +112,7 @@ def run(
         pretrained=pretrained,
         spent=tally.now(),
         interim=tuple(tally.entries),
-        counts={"clusters without frames": int(sum(notes.facts.get("unused", 0) for notes in counted.values()))},
+        counts=counted,
     )
 
 
@@ -129,8 +131,10 @@ class _FoldWork:
     tally: Tally
     log: LogMetrics
     progress: Progress
-    counted: dict[str, Notes] = field(default_factory=dict)
-    """Key of an artifact of this trial → its notes: folds may share one, which is paid for once."""
+    counted: dict[str, int]
+    """`core.systems.outcome.Outcome.counts`."""
+    paid: set[str]
+    """Keys of this trial's artifacts: folds may share one, which is paid for and counted once."""
 
     def run(self, chain: Chain) -> Generator[Underway, None, Artifact]:
         """The fold's last artifact, and on the way where it is."""
@@ -183,15 +187,25 @@ class _FoldWork:
 
     def _count(self, artifact: Artifact, *, shown: str, made: bool) -> Generator[Underway, None, None]:
         """Note what an artifact cost. `made`: just now, by a loop that has told its cost and its curve already."""
-        if artifact.key in self.counted:
+        if artifact.key in self.paid:
             return
+        self.paid.add(artifact.key)
         notes = read_notes(artifact)
-        self.counted[artifact.key] = notes
+        self._add_counts(notes, shown)
         if not made:
             replay(notes.curve, self._shown(shown))
             yield self.tally.worked(
                 steps=notes.steps, frames=notes.frames, seconds=notes.seconds, flops=notes.flops
             )  # fmt: skip
+
+    def _add_counts(self, notes: Notes, shown: str) -> None:
+        """What is hidden is counted stage by stage: the twin's adaptation is held against the arm's alignment."""
+        found = {"clusters without frames": int(notes.facts.get("unused", 0))}
+        if notes.mask is not None:
+            audit, stage = MaskAudit.from_json(notes.mask), "adaptation" if shown == "tapt" else shown
+            found |= {f"positions hidden in {stage}": audit.hidden, f"positions heard in {stage}": audit.valid}
+        for what, count in found.items():
+            self.counted[what] = self.counted.get(what, 0) + count
 
     @property
     def _heard(self) -> tuple[str, ...]:
@@ -218,6 +232,11 @@ class _FoldWork:
 
 def _check(config: TrialConfig, listener: Listener) -> None:
     """Before anything is trained."""
+    if config.upstream == "npc" and config.npc.probed == "all":
+        raise BadInputError(
+            "npc.probed: 'all' ends with a masked convolution, and frame_alignment trains what comes last; it needs "
+            "'last-block'"
+        )
     if config.masking.policy == "all":
         raise BadInputError("masking.policy: 'all' would hide every frame, and frame_alignment tells hidden ones")
     with torch.no_grad():

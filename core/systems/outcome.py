@@ -37,7 +37,7 @@ class Outcome:
     spent: Underway
     interim: tuple[InterimEntry, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What the system set aside or fell back on, by name, over all folds."""
+    """What the system set aside, hid or fell back on, by name, over all folds."""
 
 
 class System(Protocol):

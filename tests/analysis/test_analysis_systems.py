@@ -79,9 +79,12 @@ def test_families_are_apart_by_metric(report: Report) -> None:
 def test_the_score_of_the_released_code_is_a_reference_only(report: Report, page: Page) -> None:
     rows = report.results.set_index("arm_key")
     own = rows.loc["k6"]
-    assert own["validation_test_ua"] == pytest.approx((own["validation_ua"] + own["ua_mean"]) / 2)
-    assert rows["validation_test_ua"].notna().sum() == 2
-    assert "validation_test_ua" not in set(report.comparisons["metric"])
+    for name in ("ua", "wa"):
+        assert own[f"validation_test_{name}"] == pytest.approx((own[f"validation_{name}"] + own[f"{name}_mean"]) / 2)
+        assert rows[f"validation_test_{name}"].notna().sum() == 2
+        assert f"validation_test_{name}" not in set(report.comparisons["metric"])
+    assert "Reference: WA, (validation + test) / 2" in page.text
+    assert "reference: (validation + test) / 2, WA %" in tables_text(report)
     for text in (page.text, tables_text(report)):
         assert "(validation + test) / 2, as the released code reports it; not a test score" in text
 

@@ -61,6 +61,25 @@ def test_threads_around_it_change_nothing(tmp_path):
     np.testing.assert_array_equal(alone.centres_KH, among.centres_KH)
 
 
+def test_it_goes_on_as_long_as_the_released_code(monkeypatch):
+    """Scikit-learn's defaults would stop sooner, and move clusters that hold few frames."""
+    import sklearn.cluster
+
+    made = []
+
+    class Kept(sklearn.cluster.MiniBatchKMeans):
+        def fit(self, *args, **settings):
+            made.append(self.get_params())
+            return super().fit(*args, **settings)
+
+    monkeypatch.setattr(sklearn.cluster, "MiniBatchKMeans", Kept)
+    cluster_frames(blobs()[0], k=4, seed=0, name="test")
+    published = {"batch_size": 10_000, "max_iter": 100, "n_init": 20, "init": "k-means++"}
+    released = {"tol": 0.0, "max_no_improvement": 100, "reassignment_ratio": 0.0}
+    (found,) = made
+    assert (published | released).items() <= found.items()
+
+
 def test_fewer_frames_than_clusters_are_refused():
     with pytest.raises(BadInputError, match="5 frames cannot be clustered into 6"):
         cluster_frames(np.zeros((5, 2), dtype=np.float32), k=6, seed=0, name="test")

@@ -141,6 +141,18 @@ def test_upstream_pooling_and_classifier_are_all_trained(features, tiny, tmp_pat
     assert not any(name.startswith("head.") for name in moved)
 
 
+def test_the_classifier_starts_the_same_under_either_pooling(features, tiny, tmp_path):
+    started = {}
+    for pooling in ("attention", "mean"):
+        (tmp_path / pooling).mkdir()
+        # No step moves anything: what is left is what was drawn.
+        still = CONFIG.model_copy(update={"lr": 1e-30, "epochs": 1})
+        started[pooling] = ended(loop_over(features, tiny(), tmp_path / pooling, pooling=pooling, tuning=still)).model
+    attention, mean = (started[pooling].classify for pooling in ("attention", "mean"))
+    assert torch.equal(attention.weight, mean.weight)
+    assert torch.equal(attention.bias, mean.bias)
+
+
 def test_divergence_is_an_error_that_names_the_step(features, tiny, tmp_path):
     loop = loop_over(features, tiny(), tmp_path, tuning=CONFIG.model_copy(update={"lr": 1e25, "clip": 1e30}))
     with pytest.raises(NonFiniteLossError, match="tuning: loss is nan at step"):

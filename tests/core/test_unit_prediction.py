@@ -12,7 +12,7 @@ from core.alignment_config import UnitsConfig
 from core.config import MaskingConfig
 from core.listening import Stretch, UpstreamListener
 from core.models.build import build_upstream
-from core.seeding import stream
+from core.seeding import stream, torch_stream
 from core.unit_batches import UnitBatches, UnitLabels
 from core.unit_prediction import UnitPredictor, predict_units, unit_learning_rate
 
@@ -110,6 +110,47 @@ def test_batches_are_a_function_of_seed_and_step(features, tiny):
     assert sorted(epoch) == list(range(22))
 
 
+def hidden_counts(listener, masking, track, *, steps: int) -> tuple[list[int], int]:
+    """Positions of which nothing is heard, of each utterance of each step; and how many positions there are."""
+    batches, hidden, positions = batches_over(listener, masking=masking, track=track), [], 0
+    with torch.no_grad():
+        for step in range(steps):
+            batch = batches.at(step)
+            heard = listener.hear(batch.stretches, masks=batch.masks, fates=batch.fates)
+            hidden += heard.hidden_BP.sum(1).tolist()
+            positions += int(heard.valid_BP.sum())
+    return hidden, positions
+
+
+@pytest.mark.parametrize("stack", [2, 3])
+def test_emotional_and_random_masking_hide_the_same_number_of_positions_and_the_nominal_share(features, tiny, stack):
+    base = tiny()
+    config = base.model_copy(update={"mockingjay": base.mockingjay.model_copy(update={"stack": stack})})
+    listener = listener_over(features, config)
+    track = np.random.default_rng(1).uniform(size=len(features.packed)).astype(np.float32)
+    emotional = MaskingConfig(policy="ems", ratio=0.3, span=7, temperature=0.05, zero=1.0, replace=0.0)
+    plain = emotional.model_copy(update={"policy": "random", "temperature": None})
+    (hidden, positions), (of_twin, _) = (hidden_counts(listener, each, track, steps=60) for each in (emotional, plain))
+    assert hidden == of_twin
+    assert sum(hidden) / positions == pytest.approx(0.3, abs=0.012)
+
+
+def test_spans_are_whole_positions_where_their_mean_intensity_is_highest(features, tiny):
+    listener = listener_over(features, tiny())  # two frames to a position
+    track = np.zeros(len(features.packed), dtype=np.float32)
+    for place, length in enumerate(listener.lengths_U):
+        start = int(features.offsets[place])
+        # The odd last frame alone is no less intense than a whole position.
+        track[start + 10 : start + 14] = track[start + length - 2 + length % 2] = 1.0
+    masking = MaskingConfig(policy="ems", ratio=4 / 90, span=3, temperature=1e-4)
+    batches = batches_over(listener, masking=masking, track=track)
+    hidden = [mask_T for step in range(6) for mask_T in batches.at(step).masks if mask_T.any()]
+    assert len(hidden) > 10
+    for mask_T in hidden:
+        # 3 frames are nearest to 2 positions (1.5 rounds to the even one).
+        assert np.flatnonzero(mask_T).tolist() == [10, 11, 12, 13]
+
+
 def test_emotional_masking_hides_the_intense_frames(features, tiny):
     listener = listener_over(features, tiny())
     rng = np.random.default_rng(0)
@@ -142,6 +183,14 @@ def test_logits_are_cosines_over_the_temperature():
     torch.testing.assert_close(predictor.logits(torch.tensor([[7.0, 0.0], [3.0, 3.0]])), wanted)
 
 
+def test_heads_of_adaptation_and_alignment_start_the_same_but_for_their_labels():
+    def head(k: int) -> UnitPredictor:
+        with torch_stream(3, "test"):
+            return UnitPredictor(torch.nn.Identity(), hidden=8, k=k, config=UnitsConfig(projection=4))
+
+    assert torch.equal(head(5).project.weight, head(9).project.weight)
+
+
 def test_learning_rate_rises_for_a_fifth_and_falls_to_zero():
     config = UnitsConfig(updates=10, lr=1.0, warmup=0.2)
     rates = [unit_learning_rate(config, step) for step in range(10)]
@@ -165,8 +214,9 @@ def test_hidden_labels_are_learnt_beyond_the_most_frequent_one(features, tiny, t
         listener, batches, units, k=4, name="tapt", seed=0, checkpoint=tmp_path / "checkpoint.pt",
         log=lambda values, step: metrics.append(dict(values)),
     )  # fmt: skip
-    for _ in loop:
-        pass
+    for state in loop:
+        (group,) = state.optimizer.param_groups
+        assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.98), 1e-6, 0.01)
     assert metrics[0]["tapt/accuracy"] < 0.4
     assert metrics[-1]["tapt/accuracy"] > 0.6
     assert metrics[-1]["tapt/loss"] < metrics[0]["tapt/loss"]

@@ -54,6 +54,17 @@ def test_each_kind_has_its_own_corpora_and_number_of_upstreams(folder, tmp_path)
     assert not {"intensity", "masking", "features", "pretrain"} & set(published.settings)
 
 
+def test_autocast_may_be_said_for_all_and_is_of_upstreams_that_are_trained_here(folder, tmp_path):
+    settings = {**definition(folder).settings, "compute": {"autocast": "off"}}
+    plans = [
+        make_plan(each, Workspace.at(tmp_path), compute=CPU).trials
+        for each in (definition(folder), definition(folder, settings=settings))
+    ]
+    keys = [[trial.trial_key for trial in trials] for trials in plans]
+    assert [one == other for one, other in zip(*keys, strict=True)] == [True, False, False]
+    assert "autocast" not in plans[1][0].settings["compute"]
+
+
 def test_show_says_what_a_published_upstream_heard(folder):
     published, own = summarise(definition(folder))["corpora"]
     assert published == "table evaluated, hubert as published"

@@ -14,12 +14,16 @@ import torch
 from core.alignment_config import AlignmentConfig
 from core.config import TrialConfig, UpstreamName
 from core.errors import BadInputError
+from core.listening import UpstreamListener
+from core.own_steps import own_steps
 from core.records import Record, Split, read_predictions
-from core.resolve import twin_of, upstream_modules
+from core.resolve import resolve, twin_of, upstream_modules
 from core.store import Store, Workspace
 from core.systems.alignment_chain import ALIGNMENT_MODULES
+from core.systems.alignment_stages import read_notes
 from core.trial import run_trial, trial_steps
 from core.underway import Underway
+from core.unit_batches import UnitBatches
 from tests.core.tiny_alignment import artifact, chain, relabel, reword, tiny_alignment
 from tests.core.tiny_trial import write_corpus
 from tests.test_architecture import imported
@@ -98,6 +102,29 @@ def test_costs_are_those_of_all_loops(arm):
     assert arm.record.cost.steps == 3 * (4 + 2 * 4 + 2 * 2 * 2)
     # In frames: batches of 4 utterances of 58, of tuning cut to 50.
     assert arm.record.cost.frames == 3 * (4 * 4 * 58 + 2 * 4 * 4 * 58 + 2 * 2 * 8 * 50)
+
+
+def test_the_record_counts_what_each_stage_hid_and_heard(arm):
+    """Of 58 frames two make a position; 4 updates of 4 utterances in each of three folds."""
+    counts = arm.record.counts
+    assert counts["positions heard in adaptation"] == counts["positions heard in alignment"] == 3 * 4 * 4 * 29
+    # Both draw by the same streams, in spans of 2 positions (5 frames), of which there are 4 or 5 in an utterance.
+    assert counts["positions hidden in adaptation"] == counts["positions hidden in alignment"]
+    assert 48 * 2 * 4 < counts["positions hidden in alignment"] < 48 * 2 * 5
+    own = chain(arm.config, arm.workspace, tested="anna")
+    mask = read_notes(artifact(own.alignment, arm.workspace)).mask
+    assert mask["valid"] == 4 * 4 * 29
+    assert mask["hidden"] == sum(int(length) * times for length, times in mask["runs"].items())
+
+
+def test_an_adaptation_that_folds_share_is_paid_for_once_as_planned(corpus, tmp_path):
+    own = ran(
+        corpus, Workspace.at(tmp_path), {"audio": "transductive", "aligned": False},
+        pretraining_audio={"source": "transductive"},
+    )  # fmt: skip
+    resolved = resolve(own.config, own.workspace)
+    assert own.record.cost.steps == 4 + own_steps(own.config, resolved.folds)
+    assert own.record.counts["positions heard in adaptation"] == 4 * 4 * 29
 
 
 def test_curves_are_named_by_stage_and_fold_and_none_is_logged_twice(arm):
@@ -230,9 +257,40 @@ def test_interrupted_in_any_stage_it_ends_with_the_same_scores(arm, corpus, tmp_
         again = read_predictions(workspace.trial(seen[-1].trial_key), split=split)
         pd.testing.assert_frame_equal(again, arm.predictions(split))
     assert logged == arm.logged
+    assert seen[-1].counts == arm.record.counts
     assert (seen[-1].cost.steps, seen[-1].cost.frames, seen[-1].cost.flops) == (
         arm.record.cost.steps, arm.record.cost.frames, pytest.approx(arm.record.cost.flops),
     )  # fmt: skip
+
+
+def test_alignment_and_its_twins_adaptation_differ_in_the_labels_alone(corpus, tmp_path, monkeypatch):
+    """Utterances, crops, what is hidden and by what it is replaced, dropout: the same in each step of either."""
+    heard: list[tuple[Any, ...]] = []
+    labels: list[list[int]] = []
+    hear, at = UpstreamListener.hear, UnitBatches.at
+
+    def kept_hear(self, stretches, *, masks=None, fates=()):
+        if masks is not None:
+            drawn = [fate.bit_generator.state["state"]["state"] for fate in fates]
+            heard.append((*stretches, *(mask.tobytes() for mask in masks), *drawn, torch.initial_seed()))
+        return hear(self, stretches, masks=masks, fates=fates)
+
+    def kept_at(self, step):
+        batch = at(self, step)
+        labels.append(np.concatenate(batch.labels).tolist())
+        return batch
+
+    monkeypatch.setattr(UpstreamListener, "hear", kept_hear)
+    monkeypatch.setattr(UnitBatches, "at", kept_at)
+    config = tiny_alignment(corpus)
+    run_trial(config, Workspace.at(tmp_path))
+    # Four updates of adaptation, which the twin shares, then four of the alignment, in each of three folds.
+    folds = [(heard[start : start + 4], heard[start + 4 : start + 8]) for start in (0, 8, 16)]
+    assert len(heard) == 24
+    for adaptation, alignment in folds:
+        assert adaptation == alignment
+        assert len(set(adaptation)) == 4
+    assert labels[:4] != labels[4:8]
 
 
 def test_emotional_masking_is_adaptation_of_its_own(arm, corpus):
@@ -258,6 +316,7 @@ def test_npc_runs_every_stage(corpus, tmp_path):
         ({"layer": 2}, {}, "alignment.layer: layer 2: the upstream has 2, from 0 to 1"),
         ({"tapt_layer": -3}, {}, "alignment.tapt_layer: layer -3"),
         ({}, {"upstream": "npc", "masking": {"policy": "all", "temperature": None}}, "masking.policy: 'all'"),
+        ({}, {"upstream": "npc", "npc": {"probed": "all"}}, "npc.probed: 'all' ends with a masked convolution"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_trained(corpus, tmp_path, changes, others, message):

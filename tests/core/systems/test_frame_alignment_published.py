@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from core.alignment_config import TuningConfig, UnitsConfig
+from core.audio_states import utterance_audio
 from core.config import MaskingConfig
 from core.data_config import FeaturesConfig
 from core.features import Features, make_features
@@ -64,14 +65,35 @@ def test_a_stretch_is_what_its_positions_hear(listener):
     assert not heard.hidden_BP.any()
 
 
-def test_hidden_positions_do_not_reach_the_states(listener):
+def test_hidden_positions_do_not_reach_the_states(corpus, tmp_path, monkeypatch):
+    """Other audio that only hidden positions hear changes nothing; where another position hears 80 samples of it too,
+    something changes. The model is one whose convolutions do not normalise over time: others hear all of it everywhere.
+    """
+    model = save_transformer(tmp_path / "large", large=True)
+    manifest = resolve(published_trial(corpus, model), Workspace.at(tmp_path / "workspace")).evaluated
+    listener = AudioListener(load_transformer("hubert", model), Waveforms.of(manifest), grid=None)
     mask_T = np.zeros(29, dtype=np.bool_)
     mask_T[5:15] = True
-    with torch.no_grad():
-        plain, hidden = (listener.hear([listener.whole(0)], masks=masks) for masks in (None, [mask_T]))
-    assert hidden.hidden_BP[0].tolist() == mask_T.tolist()
-    # What the first layer is given there is one embedding and where it stands.
-    assert not torch.equal(plain.layers[-1], hidden.layers[-1])
+    own = utterance_audio(listener.model, manifest.utterances[0])
+
+    def states(first: int, last: int, masks: list[np.ndarray] | None) -> torch.Tensor:
+        """Of the first utterance, with other samples from `first` up to `last`."""
+        audio_T = own.copy()
+        audio_T[first:last] = np.random.default_rng(1).normal(size=last - first)
+        monkeypatch.setattr("core.listening_audio.utterance_audio", lambda *_: audio_T)
+        with torch.no_grad():
+            heard = listener.hear([listener.whole(0)], masks=masks)
+        assert heard.hidden_BP[0].tolist() == (mask_T.tolist() if masks else [False] * 29)
+        return heard.layers[-1]
+
+    # Position 4 hears up to sample 4 · 320 + 400; position 15 begins at 15 · 320.
+    inside = (4 * HOP + WINDOW, 15 * HOP)
+    as_it_was, changed = (states(*where, [mask_T]) for where in ((0, 0), inside))
+    torch.testing.assert_close(as_it_was, changed, rtol=0, atol=0)
+    # Not for want of effect: unmasked, the same samples are heard.
+    assert not torch.equal(states(0, 0, None), states(*inside, None))
+    assert not torch.equal(as_it_was, states(inside[0] - 80, inside[1], [mask_T]))
+    assert not torch.equal(as_it_was, states(inside[0], inside[1] + 80, [mask_T]))
 
 
 def test_a_track_is_read_at_the_middle_of_what_each_position_hears(corpus, model, tmp_path):
