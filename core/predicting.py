@@ -39,9 +39,9 @@ class Unusable:
 
 
 def audio_files(places: Sequence[Path]) -> list[Path | Unusable]:
-    """The files named, and those below the folders named whose ending is that of an audio file, sorted; each once, however it is spelled.
+    """The files named, and those below the folders named whose ending is that of an audio file, sorted.
 
-    A file named by itself is taken whatever its ending.
+    Each once, however its path is spelled. A file named by itself is taken whatever its ending.
     """
     found: dict[str, Path | Unusable] = {}
     for place in places:
