@@ -182,8 +182,8 @@ def _results(record: Record, scores: ReportedScores) -> list[str]:
         "## Scores",
         "",
         f"Of the arm on the test parts of {record.corpus.name}, from the sweep's report{read}: mean ± standard "
-        f"deviation over seeds and folds, {trials}; differences are paired over seeds and folds, with intervals over "
-        "speakers.",
+        f"deviation over seeds and folds, {trials}, with an interval for other speakers; differences are paired "
+        "over seeds and folds, with intervals likewise.",
         "",
         "| test part | |",
         "|---|---|",

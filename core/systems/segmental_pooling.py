@@ -114,6 +114,9 @@ def run(
 
 def _check(config: TrialConfig) -> None:
     """Before anything is trained."""
+    if config.sap.layers is None and config.sap.pooling != "gap+sap+attention":
+        # Every upstream can serve that, and a large one takes a while to build.
+        return
     exposed, hidden = _size(config)
     try:
         chosen_layers(config.sap.layers, exposed=exposed)
