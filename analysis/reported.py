@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.explain import explain_cell
-from analysis.measures import MEASURES, measure_of
+from analysis.intervals import MIN_SPEAKERS
+from analysis.measures import MEASURES, Measure, measure_of
 from analysis.wording import count, mean_sd, p_value
 from core.errors import BadInputError
 
@@ -38,11 +39,21 @@ class ReportedArm:
         found = [
             (one.said, one.mean_sd(row[f"{one.column}_mean"], row[f"{one.column}_sd"]) + one.sign) for one in measured
         ]
+        # Reports of earlier times have no such columns.
+        bounded = [one for one in measured if f"{one.column}_low" in row]
+        found += [(f"{one.said}, 95 % interval over speakers", _bounds(one, row)) for one in bounded]
         if row.get("f1_mean") is not None:
             found.append(("macro F1", f"{mean_sd(row['f1_mean'], row['f1_sd'])} %"))
         made = [each for each in self.comparisons if each["difference"] is not None and each["metric"] in MEASURES]
         compared = ((f"{measure_of(each).said} − `{each['twin']}`", _difference(each)) for each in made)
         return (*found, *compared)
+
+
+def _bounds(measure: Measure, row: Mapping[str, Any]) -> str:
+    low, high = row[f"{measure.column}_low"], row[f"{measure.column}_high"]
+    if low is None:
+        return f"– (needs {MIN_SPEAKERS} speakers in the test parts, and some that differ)"
+    return f"[{measure.score(low)}, {measure.score(high)}]{measure.sign}"
 
 
 def _difference(row: Mapping[str, Any]) -> str:

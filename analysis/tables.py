@@ -16,12 +16,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.arm_intervals import arm_interval
 from analysis.dimension_parts import DimensionPart
 from analysis.load import EMS, AnyPart, Arm, Part, Sweep
+from analysis.paired import Metric
 from core.metrics import ua, wa
 from core.records import DIMENSIONS, Split
 
 Row = dict[str, object]
+
+MEAN_CLASSES: tuple[Metric, ...] = ("ua", "wa")
+MEAN_DIMENSIONS: tuple[Metric, ...] = ("ccc_mean", "ccc_activation", "ccc_valence", "ccc_dominance")
 
 RELEASED = "frame_alignment"
 """The system whose released code reports the mean of validation and test score."""
@@ -38,6 +43,8 @@ def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
     quartiles (`core.records.PretrainingEntry`) are means over seeds, empty where the records have none. `incomplete`
     and `quarantined` (recordings set aside) are about the evaluated corpus alone, not about what the upstream heard or
     the intensity model learnt from.
+    `ua_low`, `ua_high`, `wa_low`, `wa_high`: 95 % interval of the arm's own mean over speakers
+    (`analysis.arm_intervals`); of CCC likewise.
 
     Only where there are such arms: `system`, in a sweep that is not of EMS alone; `ccc_mean`, `ccc_sd` (of the mean
     over the dimensions), `ccc_<dimension>_mean`, `ccc_<dimension>_sd`, `pooled_ccc` and `validation_ccc` of arms that
@@ -105,7 +112,18 @@ def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, AnyPart]) -> Row:
     row["quarantined"] = max((sum(record.corpus.quarantined.values()) for record in arm.records), default=None)
     row["left_out"] = max((record.cost.left_out for record in arm.records if record.cost), default=None)
     row["trial_keys"] = " ".join(outcome.planned.trial_key for outcome in arm.outcomes)
-    return row | {"upstream": arm.upstream, "control": arm.control, "arm_key": arm.key, "twin_key": arm.twin_key}
+    row |= {"upstream": arm.upstream, "control": arm.control, "arm_key": arm.key, "twin_key": arm.twin_key}
+    for metric in MEAN_CLASSES:
+        row |= _interval(metric, arm, tests, metric=metric)
+    return row
+
+
+def _interval(column: str, arm: Arm, tests: Mapping[str, AnyPart], *, metric: Metric) -> Row:
+    """Bounds of the arm's own mean; NaN for an arm that answers otherwise, and as `arm_interval` has none."""
+    wanted = DimensionPart if metric.startswith("ccc") else Part
+    parts = [part for record in arm.records if isinstance(part := tests[record.trial_key], wanted)]
+    low, high = arm_interval(parts, metric=metric) or (math.nan, math.nan)
+    return {f"{column}_low": low, f"{column}_high": high}
 
 
 def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart]) -> Row:
@@ -114,7 +132,10 @@ def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart]) -> Row:
         row |= _mean_and_sd(f"ccc_{name}", _cells(arm, "test", f"ccc_{name}"))
     parts = [part for record in arm.records if isinstance(part := tests[record.trial_key], DimensionPart)]
     row["pooled_ccc"] = float(np.mean([part.pooled_D.mean() for part in parts])) if parts else math.nan
-    return row | {"validation_ccc": _mean(_cells(arm, "validation", "ccc_mean"))}
+    row |= {"validation_ccc": _mean(_cells(arm, "validation", "ccc_mean"))}
+    for metric in MEAN_DIMENSIONS:
+        row |= _interval(metric.removesuffix("_mean"), arm, tests, metric=metric)
+    return row
 
 
 def _cells(arm: Arm, split: Split, metric: str) -> list[list[float]]:

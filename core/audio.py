@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["END_TOLERANCE_S", "decode", "read_audio", "resample"]
+__all__ = ["END_TOLERANCE_S", "HEADERLESS", "decode", "read_audio", "resample"]
 
 import re
 from pathlib import Path
@@ -15,6 +15,8 @@ from core.units import SAMPLE_RATE
 
 END_TOLERANCE_S = 0.01
 """A stretch may end this much after the file does: annotations are written with two or three decimals (ours)."""
+HEADERLESS = ".raw"
+"""Ending of files of bare samples: nothing in them tells their rate."""
 
 
 def read_audio(path: Path, *, start: float | None = None, end: float | None = None) -> NDArray[np.float32]:
@@ -33,7 +35,7 @@ def resample(samples_T: NDArray[np.float32], *, rate: int) -> NDArray[np.float32
 
     Result has ceil(samples · SAMPLE_RATE / rate) samples; at equal rates it is the input itself.
     """
-    if rate == SAMPLE_RATE:
+    if rate == SAMPLE_RATE or not len(samples_T):
         return samples_T
     import torch
 
@@ -54,9 +56,11 @@ def decode(path: Path, *, start: float | None = None, end: float | None = None) 
     """
     import soundfile
 
-    if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
+    if path.suffix.lower() == HEADERLESS:
+        raise BadInputError(f"{path}: bare samples, without a header that tells their rate; make it a WAV or FLAC file")
     try:
+        if not path.is_file():
+            raise BadInputError(f"{path}: no such file")
         with soundfile.SoundFile(path) as file:
             first, last = _stretch(path, start=start, end=end, frames=file.frames, rate=file.samplerate)
             _refuse_cut(path, file.extra_info)

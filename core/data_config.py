@@ -22,7 +22,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from core.units import SAMPLE_RATE
 
 
 class Config(BaseModel):
@@ -111,12 +113,25 @@ class FeaturesConfig(Config):
     n_mels: int = Field(default=80, ge=4, le=128)
     frame_length_ms: float = Field(default=25.0, gt=0, le=100)
     hop_ms: float = Field(default=10.0, gt=0, le=50)
+    """A whole number of samples: what it lasts is then what is said everywhere of a frame's time."""
     deltas: Literal[0, 1, 2] = 2
     """How many orders of time derivatives are appended."""
     normalise: Literal["utterance", "fixed"] = "utterance"
     """`utterance`: each dimension to zero mean and unit deviation over all frames of the utterance, pauses included
     (the toolkit's): the more pause, the higher all speech stands, and the mean over all frames is 0 whatever was said.
     `fixed`: by constants, so that a frame is the same whatever surrounds it (ours; see `core.features.FIXED`)."""
+
+    @field_validator("hop_ms")
+    @classmethod
+    def _whole_samples(cls, hop_ms: float) -> float:
+        samples = hop_ms * SAMPLE_RATE / 1000
+        if samples != round(samples):
+            nearest = max(round(samples), 1) * 1000 / SAMPLE_RATE
+            raise ValueError(
+                f"{hop_ms:g} ms are {samples:g} samples at {SAMPLE_RATE} Hz; only whole samples, so multiples of "
+                f"{1000 / SAMPLE_RATE:g} ms, can be hopped (nearest: {nearest:g})"
+            )
+        return hop_ms
 
     @property
     def dims(self) -> int:

@@ -226,10 +226,18 @@ def utterance_states(model: Upstream, features: Features, place: int, device: to
 
 
 def chosen_layers(layers: Sequence[int] | None, *, exposed: int) -> tuple[int, ...]:
-    """The layers meant, from 0; None means all of the `exposed` ones. Raises BadInputError for one there is not."""
+    """The layers meant, from 0; None means all of the `exposed` ones.
+
+    Raises BadInputError for one there is not, and for one that is named twice.
+    """
     if layers is None:
         return tuple(range(exposed))
     for layer in layers:
         if not -exposed <= layer < exposed:
             raise BadInputError(f"layer {layer}: the upstream has {exposed}, from 0 to {exposed - 1}")
-    return tuple(layer % exposed for layer in layers)
+    chosen = tuple(layer % exposed for layer in layers)
+    for place, layer in enumerate(chosen):
+        if layer in chosen[:place]:
+            named = [str(layers[other]) for other, same in enumerate(chosen) if same == layer]
+            raise BadInputError(f"layer {layer}: is named {len(named)} times ({', '.join(named)})")
+    return chosen

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
 
 
 def hub_folder(
@@ -18,10 +18,17 @@ def hub_folder(
     """The folder of the hub's model on this machine; it is fetched where it is not here yet, or not wholly.
 
     `patterns`: the files that are fetched; `needed`: those that a folder in its place must have. `whole` says whether a
-    copy has what is read of it. Raises BadInputError that names the setting and the folder that was expected.
+    copy has what is read of it. Raises BadInputError that names the setting and the folder that was expected;
+    MissingDependencyError without huggingface-hub.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    try:
+        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{setting}: there is no folder {model}, and the hub's models are read by the package huggingface-hub "
+            "(pip install 'emsweep[systems]')"
+        ) from error
 
     try:
         try:

@@ -15,7 +15,7 @@ __all__ = [
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import TrialConfig
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
 from core.exported import ExportedConfig, FinishedTrial, PublishedUpstream
 from core.exported_parts import UPSTREAM
 from core.exported_upstream import hop_s_of
@@ -33,6 +33,8 @@ from core.identity import Json, digest
 from core.model_files import model_folder, model_of
 from core.models.transformer import Transformer, load_transformer
 from core.progress import silent
+from core.provenance import NOT_INSTALLED
+from core.records import Record
 from core.store import Artifact
 from core.upstreams import prepare, upstream_keys
 
@@ -151,7 +153,8 @@ def described(
     """What the exported model of the fold at this place (from 0) says of itself.
 
     `framed`: whether single positions are scored. `own`: parts of the trial's config that the system's model is built
-    from, as pydantic's `include`; those of the upstream are added. `packages`: beside transformers.
+    from, as pydantic's `include`; those of the upstream are added. `packages`: beside transformers. Raises
+    MissingDependencyError for one that is neither on record nor here.
     """
     config, record = trial.config, trial.record
     heard = {config.upstream: True, "features": True, "score": True} if config.pretrains else _LAYERS
@@ -163,13 +166,26 @@ def described(
         hop_s=upstream.hop_s if framed else None,
         settings=config.model_dump(mode="json", include={"system": True, "upstream": True, **heard, **own}),
         published=upstream.published,
-        packages={name: version(name) for name in needed},
+        packages={name: _version(name, record) for name in needed},
         threads=config.compute.threads,
         trial_key=record.trial_key,
         arm=record.arm,
         seed=record.seed,
         fold=trial.corpora.folds.folds[fold].name,
     )
+
+
+def _version(name: str, record: Record) -> str:
+    """The version in the trial; records of earlier times have not all of them: then the one that is here."""
+    recorded = record.provenance.packages.get(name, NOT_INSTALLED)
+    if recorded != NOT_INSTALLED:
+        return recorded
+    try:
+        return version(name)
+    except PackageNotFoundError as error:
+        raise MissingDependencyError(
+            f"model of trial {record.trial_key}: needs {name} (pip install 'emsweep[systems]')"
+        ) from error
 
 
 _LAYERS: dict[str, Any] = {"transformer": {"layers"}}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["model_files", "model_fingerprint", "model_folder", "model_of"]
+__all__ = ["model_files", "model_fingerprint", "model_folder", "model_of", "model_settings"]
 
 import json
 from pathlib import Path
+from typing import Any
 
 from core.config import TrialConfig, UpstreamName
 from core.errors import BadInputError
@@ -24,6 +25,8 @@ SETTING = "transformer.model"
 SETTINGS = ("config.json", "preprocessor_config.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """In the order in which transformers looks for them; an index names parts beside it."""
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that a checkout without git-LFS has in place of a large one."""
 
 
 def model_of(config: TrialConfig) -> str:
@@ -34,7 +37,8 @@ def model_of(config: TrialConfig) -> str:
 def model_folder(model: str) -> Path:
     """The folder of a model: `model` itself where it is one, else the hub's copy on this machine, fetched if need be.
 
-    Raises BadInputError naming the folder that was expected where there is neither, or files are missing in it.
+    Raises BadInputError naming the folder that was expected where there is neither, or files are missing in it, are no
+    settings, or stand for weights that were never fetched.
     """
     path = Path(model)
     wanted = [*SETTINGS, "model*.safetensors*", "pytorch_model*.bin*"]
@@ -46,6 +50,15 @@ def model_folder(model: str) -> Path:
         )  # fmt: skip
     if (missing := _missing(folder)) is not None:
         raise BadInputError(f"{SETTING}: folder {folder} has no {missing}")
+    for name in SETTINGS:
+        model_settings(folder, name)
+    for file in model_files(folder):
+        with file.open("rb") as content:
+            if content.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise BadInputError(
+                    f"{SETTING}: {folder}: {file.name} is a git-LFS pointer; the file itself is still to be fetched "
+                    "(git lfs pull)"
+                )
     return folder.absolute()
 
 
@@ -64,6 +77,17 @@ def _missing(folder: Path) -> str | None:
             return f"readable {weights.name}"
         return next((part for part in sorted(parts) if not (folder / part).is_file()), None)
     return None
+
+
+def model_settings(folder: Path, name: str) -> dict[str, Any]:
+    """What one of `SETTINGS` holds. Raises BadInputError for what is no JSON object."""
+    try:
+        content = json.loads((folder / name).read_bytes())
+    except ValueError as error:
+        raise BadInputError(f"{SETTING}: {folder}: {name} is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInputError(f"{SETTING}: {folder}: {name} is no JSON object")
+    return content
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["code_diff", "commit_state", "diff_digest", "hardware", "now", "packages"]
+__all__ = ["NOT_INSTALLED", "code_diff", "commit_state", "diff_digest", "hardware", "now", "packages"]
 
 import hashlib
 import platform
@@ -15,7 +15,11 @@ from pathlib import Path
 PACKAGES = ("core", "sweeps", "analysis")
 """Folders whose files are the code."""
 
-RECORDED = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "opensmile", "ray", "mlflow", "emsweep")
+RECORDED = (
+    "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "opensmile", "silero-vad", "transformers", "tokenizers",
+    "ray", "mlflow", "emsweep",
+)  # fmt: skip
+NOT_INSTALLED = "not installed"
 
 
 @cache
@@ -71,7 +75,7 @@ def packages() -> dict[str, str]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
+            found[name] = NOT_INSTALLED
     return found
 
 

@@ -218,9 +218,8 @@ def twin_of(config: TrialConfig) -> TrialConfig | None:
 
 
 def meaningful_settings(config: TrialConfig) -> dict[str, Json]:
-    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks.
-
-    Nor is there what exchanges memory for time.
+    """The config as JSON without what can change no result: unused settings, reports, checkpoints, interim looks,
+    and what exchanges memory for time.
 
     Only pre-training runs under autocast. Elsewhere the setting is left out, and refused nowhere: like all of `compute`
     it is of the machine, and given to a whole sweep, whatever its upstreams.

@@ -96,7 +96,7 @@ def speech_probabilities(model: Any, samples: list[NDArray[np.float32]]) -> Iter
     """Of each signal its own chunks, (C,): what fills it up to the longest is cut off again."""
     import torch
 
-    padded_BN = np.zeros((len(samples), max(map(len, samples))), dtype=np.float32)
+    padded_BN = np.zeros((len(samples), max(CHUNK, *map(len, samples))), dtype=np.float32)
     for row, signal_N in enumerate(samples):
         padded_BN[row, : len(signal_N)] = signal_N
     found_BC = model.audio_forward(torch.from_numpy(padded_BN), SAMPLE_RATE).numpy()

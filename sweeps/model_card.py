@@ -73,11 +73,6 @@ def _count(number: int, noun: str) -> str:
 def _training(choice: Choice, checked: Checked) -> list[str]:
     record = choice.record
     protocol, mask = record.protocol, record.mask
-    heard = {
-        "fold": "the same utterances as the head, without labels",
-        "transductive": "all audio of the evaluated corpus, the test part's included, without labels",
-        "external": f"another corpus, {protocol.pretraining_corpus}, without labels",
-    }
     rows: list[tuple[str, object]] = [
         ("folds", f"{protocol.n_folds}, {protocol.folds}; validation: {protocol.validation}"),
         (
@@ -85,7 +80,7 @@ def _training(choice: Choice, checked: Checked) -> list[str]:
             f"{_count(checked.train, 'utterance')} of {_count(checked.speakers, 'speaker')}: the fold's train part",
         ),
         *_of_system(record),
-        ("upstream pre-trained on", heard[protocol.pretraining_audio] if record.pretraining else None),
+        ("upstream pre-trained on", _heard(record) if record.pretraining else None),
         ("masking", f"{mask.policy}, {100 * mask.realised_ratio:.1f} % of the frames hidden" if mask else None),
         ("transductive", "yes" if protocol.transductive else "no"),
         ("known leaks", "; ".join(protocol.leaks) or "none"),
@@ -100,6 +95,27 @@ def _training(choice: Choice, checked: Checked) -> list[str]:
         ),
     ]
     return ["## What it was trained on, and how it was chosen", "", *_table(rows)]
+
+
+def _heard(record: Record) -> str:
+    """What the upstream was trained on: as `core.heard.heard_parts` and `core.batches` take it."""
+    protocol, audio = record.protocol, record.config["pretraining_audio"]
+    own = protocol.pretraining_audio == "fold"
+    places = {
+        "fold": "the fold's train part",
+        "transductive": "the evaluated corpus, test part included",
+        "external": f"another corpus, {protocol.pretraining_corpus}",
+    }
+    less = []
+    # Of upstreams per fold the validation speakers are held out, and those are in no train part but under `superb`.
+    if not own or record.config["folds"]["validation"] == "superb":
+        less.append(f"{_count(audio['held_out_speakers'], 'speaker')} held out")
+    if record.cost and record.cost.left_out:
+        of_all = f" (of the {protocol.n_folds} upstreams together)" if own else ""
+        shorter = f"shorter than {_count(record.config['pretrain']['min_frames'], 'frame')}{of_all}"
+        less.append(f"{_count(record.cost.left_out, 'utterance')} {shorter}")
+    without = f", without {' and '.join(less)}" if less else ""
+    return f"{places[protocol.pretraining_audio]}{without}; no labels"
 
 
 def _of_system(record: Record) -> list[tuple[str, object]]:
@@ -166,8 +182,8 @@ def _results(record: Record, scores: ReportedScores) -> list[str]:
         "## Scores",
         "",
         f"Of the arm on the test parts of {record.corpus.name}, from the sweep's report{read}: mean ± standard "
-        f"deviation over seeds and folds, {trials}; differences are paired over seeds and folds, with intervals over "
-        "speakers.",
+        f"deviation over seeds and folds, {trials}, with an interval for other speakers; differences are paired "
+        "over seeds and folds, with intervals likewise.",
         "",
         "| test part | |",
         "|---|---|",

@@ -11,11 +11,11 @@ from __future__ import annotations
 __all__ = ["Transformer", "load_transformer"]
 
 import importlib
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
@@ -24,13 +24,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.config import UpstreamName
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
+from core.model_files import model_settings
 from core.seeding import torch_stream
 from core.units import SAMPLE_RATE, frame_count
 
 _TYPES = {"hubert": "hubert", "wavlm": "wavlm", "wav2vec2": "wav2vec2", "data2vec": "data2vec-audio"}
 """Upstream → what `config.json` calls such a model."""
 _MASK = "masked_spec_embed"
+_UNREADABLE = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
+"""What transformers and torch say of settings that are no model's, and of damaged weights."""
 
 
 class Transformer(nn.Module):
@@ -140,27 +143,20 @@ class Transformer(nn.Module):
 def load_transformer(upstream: UpstreamName, folder: Path) -> Transformer:
     """The model in a folder that `core.model_files.model_folder` gave: float32, on the CPU, in evaluation mode.
 
-    Raises BadInputError for a model of another kind, one that hears another sample rate, and weights that are missing.
+    Raises BadInputError for a model of another kind, one that hears another sample rate, and weights that are missing,
+    damaged or of another shape; MissingDependencyError without transformers.
     """
-    from core.torchaudio_import import import_torchaudio
-
-    import_torchaudio()
-    from transformers import AutoConfig, AutoModel
-
-    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    settings = model_settings(folder, "preprocessor_config.json")
     if settings.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
         raise BadInputError(f"transformer.model: {folder} hears {settings['sampling_rate']} Hz, not {SAMPLE_RATE}")
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    kind = model_settings(folder, "config.json").get("model_type")
     if kind != _TYPES[upstream]:
         raise BadInputError(f"transformer.model: {folder} is a model of type {kind!r}, upstream is {upstream!r}")
-    # The probability makes transformers build the mask embedding; its own random masks are switched off below.
-    config = AutoConfig.from_pretrained(
-        folder, local_files_only=True, mask_time_prob=0.5, mask_feature_prob=0.0, apply_spec_augment=True,
-        layerdrop=0.0, add_adapter=False,
-    )  # fmt: skip
-    with torch_stream(0, "transformer-mask-embedding"), _without_progress_bar():
-        model, notes = AutoModel.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=torch.float32, output_loading_info=True
+    model, notes = _read(folder)
+    for name, there, wanted in sorted(notes["mismatched_keys"]):
+        raise BadInputError(
+            f"transformer.model: {folder}: its weights have {name} of shape {tuple(there)}, its config.json wants "
+            f"{tuple(wanted)}"
         )
     lost = sorted(name for name in notes["missing_keys"] if not name.endswith(_MASK))
     if lost:
@@ -168,6 +164,36 @@ def load_transformer(upstream: UpstreamName, folder: Path) -> Transformer:
     model.config.mask_time_prob = 0.0
     # What the class does where nothing is said.
     return Transformer(model, normalise=bool(settings.get("do_normalize", True))).eval()
+
+
+def _read(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers has to say of its weights."""
+    from core.torchaudio_import import import_torchaudio
+
+    import_torchaudio()
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoConfig, AutoModel
+    except ImportError as error:
+        raise MissingDependencyError(
+            "transformer: published models need the package transformers (pip install 'emsweep[systems]')"
+        ) from error
+    try:
+        # The probability makes transformers build the mask embedding; its own random masks are switched off later.
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, mask_time_prob=0.5, mask_feature_prob=0.0, apply_spec_augment=True,
+            layerdrop=0.0, add_adapter=False,
+        )  # fmt: skip
+        with torch_stream(0, "transformer-mask-embedding"), _without_progress_bar():
+            # Shapes that do not fit are told by the notes: its own error names none of them.
+            model, notes = AutoModel.from_pretrained(
+                folder, config=config, local_files_only=True, dtype=torch.float32, output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )  # fmt: skip
+    except (*_UNREADABLE, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInputError(f"transformer.model: {folder}: cannot be read ({reason})") from error
+    return model, notes
 
 
 @contextmanager

@@ -24,8 +24,12 @@ from numpy.typing import NDArray
 
 from core.config import TrialConfig
 from core.corpora.folds import Fold
-from core.frames import Frames, frames_keys, make_frames
+from core.errors import BadInputError
+from core.frames import Frames, chosen_layers, frames_keys, make_frames
 from core.identity import Json, code_version, digest
+from core.model_files import model_folder, model_of, model_settings
+from core.models.build import build_upstream
+from core.models.pooling import Pooling
 from core.pooled_probe import fit_pooled_head
 from core.predictions import class_predictions
 from core.pretrain import replay, trained_parameters
@@ -45,6 +49,8 @@ _HEAD_MODULES = (
     "core.pooled_probe", "core.sap_config", "core.seeding", "core.spoken_frames", "core.systems.segmental_pooling",
     "core.vad",
 )  # fmt: skip
+_FRAMES = 100
+"""Enough of silence for every upstream to have a position, whatever it stacks."""
 # What makes an artifact is the code imported now, whatever happens to its files while a long trial runs.
 code_version(_HEAD_MODULES)
 
@@ -52,7 +58,8 @@ code_version(_HEAD_MODULES)
 def artifacts_of(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs
 ) -> tuple[str, ...]:
-    """`<stage>/<key>` of what the chain makes itself, made already or not."""
+    """`<stage>/<key>` of what the chain makes itself, made already or not. Raises BadInputError as `run` does."""
+    _check(config)
     own = upstream_artifacts(config, corpora, workspace, shared=shared)
     return (*own, *chain.from_iterable(stages_of(config, corpora, workspace, shared=shared).values()))
 
@@ -77,7 +84,11 @@ def run(
     config: TrialConfig, corpora: Corpora, workspace: Workspace, *, shared: SharedInputs, log: LogMetrics,
     progress: Progress,
 ) -> Generator[Underway, None, Outcome]:  # fmt: skip
-    """Run the chain, yielding now and then while under way; the generator's value is the outcome."""
+    """Run the chain, yielding now and then while under way; the generator's value is the outcome.
+
+    Raises BadInputError for layers and heads that the upstream cannot serve, before anything is trained.
+    """
+    _check(config)
     tally = Tally(config=config, parameters=trained_parameters(config, config.features.dims), log=log)
     pretrained = yield from pretrain_upstreams(config, corpora, workspace, shared=shared, tally=tally, log=log)
     keys, states = [], []
@@ -99,6 +110,37 @@ def run(
         interim=tuple(tally.entries),
         counts=_counts(config, states[0]),
     )
+
+
+def _check(config: TrialConfig) -> None:
+    """Before anything is trained."""
+    if config.sap.layers is None and config.sap.pooling != "gap+sap+attention":
+        # Every upstream can serve that, and a large one takes a while to build.
+        return
+    exposed, hidden = _size(config)
+    try:
+        chosen_layers(config.sap.layers, exposed=exposed)
+    except BadInputError as error:
+        raise BadInputError(f"sap.layers: {error}") from error
+    with torch.device("meta"):
+        Pooling(config.sap.pooling, hidden, heads=config.sap.heads)
+
+
+def _size(config: TrialConfig) -> tuple[int, int]:
+    """How many layers the upstream exposes, and how wide they are."""
+    if not config.pretrains:
+        settings = model_settings(model_folder(model_of(config)), "config.json")
+        try:
+            return int(settings["num_hidden_layers"]) + 1, int(settings["hidden_size"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInputError(f"transformer.model: {model_of(config)}: config.json without {error}") from error
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        states, _ = (
+            build_upstream(config, config.features.dims)
+            .eval()
+            .hidden_states(torch.zeros(1, _FRAMES, config.features.dims), torch.tensor([_FRAMES]))
+        )
+    return len(states), states[0].shape[2]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

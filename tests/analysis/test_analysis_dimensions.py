@@ -53,6 +53,7 @@ def test_results_hold_ccc_and_leave_ua_empty(written: Written) -> None:
     row, own = report.results.set_index("arm_key").loc["soft"], cell_scores(sweep, "soft")
     assert row["ccc_mean"] == pytest.approx(own["mean"].mean())
     assert row["ccc_sd"] == pytest.approx(own["mean"].std())
+    assert row["ccc_low"] < row["ccc_mean"] < row["ccc_high"] <= 1
     for name in DIMENSIONS:
         assert row[f"ccc_{name}_mean"] == pytest.approx(own[name].mean())
     assert row["validation_ccc"] == pytest.approx(cell_scores(sweep, "soft", "validation")["mean"].mean())

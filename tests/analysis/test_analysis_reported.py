@@ -43,6 +43,8 @@ def test_scores_and_intervals_are_the_reports(written):
     (paired,) = (row for row in report["comparisons"] if row["arm"] == ARM and row["metric"] == "ua")
     scores = dict(found.scores())
     assert scores["UA"] == f"{100 * row['ua_mean']:.1f} ± {100 * row['ua_sd']:.1f} %"
+    own = f"[{100 * row['ua_low']:.1f}, {100 * row['ua_high']:.1f}] %"
+    assert scores["UA, 95 % interval over speakers"] == own
     assert scores["macro F1"] == f"{100 * row['f1_mean']:.1f} ± {100 * row['f1_sd']:.1f} %"
     low, high = (f"{100 * paired[name]:+.1f}".replace("-", "−") for name in ("ci_low", "ci_high"))
     shown = scores[f"UA − `{TWIN}`"]
@@ -55,6 +57,7 @@ def test_scores_and_intervals_are_the_reports(written):
 
 def test_trials_that_did_not_end_well_are_left_out(written):
     made, _ = written
+    assert dict(reported(made, f"synthetic:{TWIN}").scores())["WA, 95 % interval over speakers"].startswith("[")
     assert reported(made, f"synthetic:{TWIN}").trial_keys == ("random0.15s7-0",)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 from synthetic_sweep import SyntheticArm, SyntheticSweep, fold_scores
 
+from analysis.arm_intervals import arm_interval
 from analysis.banners import banners
 from analysis.comparisons import comparisons_table
 from analysis.load import Part, Sweep, load_sweep, open_test
@@ -53,6 +55,31 @@ def test_results_are_the_means_of_the_cells(tmp_path: Path) -> None:
     assert (row["n_trials"], row["n_expected"], row["status"], row["missing_seeds"]) == (3, 3, "complete", "")
     assert row["twin"] == "random r0.15 s7"
     assert row["trial_keys"] == "good-0 good-1 good-2"
+
+
+def test_an_arm_s_own_interval_is_that_of_a_mean_over_speakers(tmp_path: Path) -> None:
+    """Every speaker as many utterances of each class: UA is the plain mean of the speakers' scores."""
+    rng = np.random.default_rng(0)
+    counts_FSCC = np.zeros((4, 20, 2, 2), dtype=np.int64)
+    for speaker in range(20):
+        right_C = rng.binomial(50, 0.7, size=2)
+        counts_FSCC[speaker % 4, speaker] = [[right_C[0], 50 - right_C[0]], [50 - right_C[1], right_C[1]]]
+    sweep, tests = opened(make(tmp_path))
+    part = replace(next(iter(tests.values())), counts=counts_FSCC)
+    scores_S = np.diagonal(counts_FSCC.sum(axis=0), axis1=1, axis2=2).mean(axis=1) / 50
+    found = arm_interval([part], metric="ua")
+    assert found is not None
+    # Whole folds as clusters may widen it; for normal scores it is close to that of t.
+    half = stats.t.ppf(0.975, 19) * scores_S.std(ddof=1) / np.sqrt(20)
+    assert found[0] < scores_S.mean() < found[1]
+    assert 0.85 * 2 * half < found[1] - found[0] < 2 * 2 * half
+    assert arm_interval([part, replace(part, identity="other")], metric="ua") is None
+    assert arm_interval([], metric="ua") is None
+    few = replace(part, counts=counts_FSCC[:, :4])
+    assert arm_interval([few], metric="wa") is None
+    table = results_table(sweep, tests)
+    assert (table["ua_low"] < table["ua_mean"]).all()
+    assert (table["ua_mean"] < table["ua_high"]).all()
 
 
 def test_contract_columns_come_first(tmp_path: Path) -> None:

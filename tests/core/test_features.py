@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from pydantic import ValidationError
 
 from core.config import FeaturesConfig
 from core.corpora.manifest import Manifest, Utterance
@@ -185,9 +186,26 @@ def test_non_finite_features_name_file_and_frame(tmp_path):
         make_features(manifest, FeaturesConfig(), Workspace.at(tmp_path / "w"))
 
 
-def test_a_hop_below_one_sample_is_refused():
-    with pytest.raises(BadInputError, match=r"hop_ms 0\.01"):
-        analysis_window(FeaturesConfig(hop_ms=0.01))
+def test_a_window_below_two_samples_is_refused():
+    with pytest.raises(BadInputError, match=r"a window of 1 samples \(frame_length_ms 0\.1\)"):
+        analysis_window(FeaturesConfig(frame_length_ms=0.1))
+
+
+@pytest.mark.parametrize(
+    ("hop_ms", "said"),
+    [
+        (12.8, r"12\.8 ms are 204\.8 samples at 16000 Hz.*multiples of 0\.0625 ms.*\(nearest: 12\.8125\)"),
+        (0.01, r"0\.16 samples.*\(nearest: 0\.0625\)"),
+    ],
+)
+def test_a_hop_of_no_whole_samples_is_refused(hop_ms, said):
+    with pytest.raises(ValidationError, match=said):
+        FeaturesConfig(hop_ms=hop_ms)
+
+
+def test_every_hop_of_whole_samples_is_hopped_by_so_many():
+    for samples in range(1, 801):
+        assert analysis_window(FeaturesConfig(hop_ms=samples / 16))[1] == samples
 
 
 def test_a_folder_whose_files_do_not_fit_together_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,33 @@ def test_bad_files_have_one_line_each_and_good_ones_are_scored(package, tmp_path
         assert reason.startswith(f"{tmp_path / name}: ")
         assert said in reason
         assert "\n" not in reason
+
+
+def test_odd_files_and_names_stop_no_run(package, tmp_path):
+    soundfile.write(tmp_path / "good.wav", sound(), RATE)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 8_000)
+    odd = tmp_path / os.fsdecode(b"\xff.wav")
+    odd.write_bytes((tmp_path / "good.wav").read_bytes())
+    (tmp_path / "bare.raw").write_bytes(bytes(32_000))
+    endless = tmp_path / f"{'a' * 300}.wav"
+    found = list(predict_files(predictor_of(package), [tmp_path, tmp_path / "bare.raw", endless]))
+    assert [each.path.name for each in found[:3]] == ["good.wav", "none.wav", "\\xff.wav"]
+    assert isinstance(found[0], Prediction)
+    reasons = [each.reason for each in found[1:] if isinstance(each, Unusable)]
+    assert reasons[1:] == [
+        f"{tmp_path}/\\xff.wav: its name is not UTF-8",
+        f"{tmp_path}/bare.raw: bare samples, without a header that tells their rate; make it a WAV or FLAC file",
+        f"{endless}: cannot be looked at (File name too long)",
+    ]
+    assert "0 samples (0.0000 s) are shorter than one analysis window" in reasons[0]
+
+
+def test_one_file_under_two_spellings_is_one(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    monkeypatch.chdir(tmp_path)
+    places = [Path("a.wav"), tmp_path, Path("../") / tmp_path.name / "a.wav"]
+    assert audio_files(places) == [Path("a.wav")]
 
 
 def test_a_folder_of_the_first_layout_is_read(damaged, package, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ import pytest
 import torch
 
 from core.audio import read_audio
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
 from core.exported import Package, load_package, package_files, predictor_of
 from core.packaging import Checked, choose, package_choice
+from core.progress import discard, silent
 from core.records import Record
 from core.resolve import resolve
 from core.store import Workspace
+from core.systems import segmental_pooling
 from core.trial import run_trial
+from core.upstreams import prepare
 from tests.core.test_teacher_student import TINY
 from tests.core.test_teacher_student import write_corpus as write_dimensions
 from tests.core.tiny_alignment import ALIGNMENT
 from tests.core.tiny_transformer import LAYERS, published_trial, save_transformer
+from tests.core.tiny_trial import tiny_trial
 
 MASKING = {"policy": "random", "ratio": 0.4, "span": 4, "temperature": None}
 
@@ -156,13 +161,67 @@ def test_the_whole_family(kind, corpus, tmp_path):
     comes_back(package_choice(choose([record]), workspace), corpus, tmp_path / "model")
 
 
+def test_the_version_on_record_is_kept_and_a_package_that_is_gone_is_one_line(probed, monkeypatch):
+    workspace, record = probed
+    assert record.provenance.packages["transformers"] == version("transformers")
+
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("core.kept_upstream.version", absent)
+    assert package_choice(choose([record]), workspace).package.config.packages == {
+        "transformers": version("transformers")
+    }
+    earlier = {name: value for name, value in record.provenance.packages.items() if name != "transformers"}
+    early = record.model_copy(update={"provenance": record.provenance.model_copy(update={"packages": earlier})})
+    with pytest.raises(MissingDependencyError, match=r"needs transformers \(pip install 'emsweep\[systems\]'\)"):
+        package_choice(choose([early]), workspace)
+
+
+@pytest.mark.parametrize(
+    ("sap", "said"),
+    [
+        ({"pooling": "gap", "layers": [9]}, r"^sap\.layers: layer 9: the upstream has 3, from 0 to 2"),
+        ({"pooling": "gap", "layers": [2, -1]}, r"^sap\.layers: layer 2: is named 2 times \(2, -1\)"),
+        ({"pooling": "gap+sap+attention", "heads": 3}, r"^sap\.heads: 3 does not divide .* width 16"),
+    ],
+)
+def test_what_the_upstream_cannot_serve_is_refused_before_anything_is_made(corpus, model, tmp_path, sap, said):
+    workspace = Workspace.at(tmp_path)
+    for changes in ({}, {"mockingjay": {"hidden": 16, "layers": 2, "heads": 2, "ffn": 32}, "upstream": "mockingjay"}):
+        config = (
+            tiny_trial(corpus, {**changes, "system": "sap", "sap": sap})
+            if changes
+            else published_trial(corpus, model, {"system": "sap", "sap": sap})
+        )
+        corpora = resolve(config, workspace)
+        with pytest.raises(BadInputError, match=said):
+            list(
+                segmental_pooling.run(
+                    config,
+                    corpora,
+                    workspace,
+                    shared=prepare(config, corpora, workspace, progress=silent),
+                    log=discard,
+                    progress=silent,
+                )
+            )
+    assert not {"pretrain", "frames"} & {path.name for path in (tmp_path / "store").iterdir()}
+
+
 @pytest.mark.slow
 def test_poolings_of_sap(corpus, model, tmp_path):
-    for name in ("gap", "attention"):
-        workspace, record = run(corpus, model, system="sap", sap={"pooling": name, "layers": [1, -1]})
+    for name in ("gap", "attention", "gap+sap+attention"):
+        sap = {"pooling": name, "layers": [1, -1], "threshold": 0.02}
+        sap |= {"heads": 2} if name == "gap+sap+attention" else {}
+        workspace, record = run(corpus, model, system="sap", sap=sap)
         (tmp_path / name).mkdir()
         back = comes_back(package_choice(choose([record]), workspace), corpus, tmp_path / name)
         assert back.config.hop_s == (0.02 if name == "gap" else None)
+    assert back.config.packages["silero-vad"] == record.provenance.packages["silero-vad"] == version("silero-vad")
+    assert record.counts["positions without speech"] > 0
+    # Shorter than the 512 samples that silero-vad wants, long enough for a position.
+    assert np.isfinite(predictor_of(back).predict(read_audio(corpus / "anna-calm-1.wav")[:450]).values_C).all()
 
 
 @pytest.mark.slow

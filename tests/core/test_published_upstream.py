@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 import core.systems.ems as ems
 from core.audio import read_audio
 from core.config import TRANSFORMERS, TrialConfig
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
 from core.frames import Frames, make_frames
 from core.heard import heard_parts
 from core.model_files import model_fingerprint, model_folder
@@ -225,3 +226,19 @@ def test_a_folder_without_one_of_its_files_is_refused(model, tmp_path, name):
     (copy / name).unlink()
     with pytest.raises(BadInputError, match=rf"folder .*copy has no ({name}|weights \({name})"):
         model_folder(str(copy))
+
+
+def test_what_the_plan_can_see_of_a_broken_folder_is_refused_before_anything_runs(model, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    with pytest.raises(BadInputError, match=r"copy: model\.safetensors is a git-LFS pointer"):
+        model_folder(str(copy))
+    (copy / "config.json").write_text("{")
+    with pytest.raises(BadInputError, match=r"^transformer\.model: .*copy: config\.json is not JSON"):
+        model_folder(str(copy))
+
+
+def test_without_the_hub_s_package_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingDependencyError, match=r"there is no folder .*pip install 'emsweep\[systems\]'"):
+        model_folder(str(tmp_path / "gone"))

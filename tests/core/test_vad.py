@@ -14,7 +14,7 @@ from core.corpora.demo import planted_intensity
 from core.corpora.loading import load_manifest
 from core.corpora.manifest import Manifest
 from core.errors import BadInputError
-from core.vad import CHUNK, Speech, make_speech, speech_flags, speech_share
+from core.vad import CHUNK, Speech, load_vad, make_speech, speech_flags, speech_probabilities, speech_share
 
 NO_YES_YES_NO = np.array([0.1, 0.8, 0.5, 0.49], dtype=np.float32)
 """At threshold 0.5: speech in samples 512 to 1536 of 2048."""
@@ -56,6 +56,15 @@ def test_the_threshold_itself_is_speech_and_what_lies_beyond_the_audio_is_not():
 def test_a_hop_without_samples_is_refused():
     with pytest.raises(BadInputError, match="hop_s: 1e-05 s is less than one sample"):
         speech_share(NO_YES_YES_NO, threshold=0.5, hop_s=1e-5, positions=2)
+
+
+def test_audio_shorter_than_a_chunk_has_the_probability_of_its_one_chunk():
+    short_N = np.sin(np.arange(450) / 9).astype(np.float32)
+    filled_N = np.concatenate([short_N, np.zeros(CHUNK - 450, dtype=np.float32)])
+    model = load_vad()
+    (alone_C,), (filled_C,) = (tuple(speech_probabilities(model, [samples])) for samples in (short_N, filled_N))
+    assert alone_C.shape == (1,)
+    np.testing.assert_array_equal(alone_C, filled_C)
 
 
 @pytest.mark.slow

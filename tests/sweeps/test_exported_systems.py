@@ -128,3 +128,31 @@ def test_the_card_says_what_is_left_out_and_whose_the_upstream_is(made):
     assert "- **facebook/hubert-base-ls960** (upstream that came trained; its weights are in this folder" in tuned
     assert "fine-tuned). Terms: see the model's own licence." in tuned
     assert "own licence" not in alone
+
+
+@pytest.mark.parametrize(
+    ("audio", "validation", "left_out", "said"),
+    [
+        ("fold", "next-fold", 0, "the fold's train part; no labels"),
+        ("fold", "next-fold", 7, "the fold's train part, without 7 utterances shorter than 90 frames (of the 3 "
+         "upstreams together); no labels"),
+        ("fold", "superb", 0, "the fold's train part, without 2 speakers held out; no labels"),
+        ("transductive", "next-fold", 1, "the evaluated corpus, test part included, without 2 speakers held out and 1 "
+         "utterance shorter than 90 frames; no labels"),
+        ("external", "next-fold", 0, "another corpus, demo, without 2 speakers held out; no labels"),
+    ],
+)  # fmt: skip
+def test_the_card_says_what_the_upstream_really_heard(made, audio, validation, left_out, said):
+    record = made.record
+    settings = {
+        "pretraining_audio": {"held_out_speakers": 2},
+        "folds": {"validation": validation},
+        "pretrain": {"min_frames": 90},
+    }
+    heard = {"pretraining_audio": audio, "pretraining_corpus": "demo"}
+    changes = {
+        "protocol": record.protocol.model_copy(update=heard),
+        "cost": record.cost.model_copy(update={"left_out": left_out}),
+    }
+    changed = replace(made, record=record.model_copy(update=changes))
+    assert f"| upstream pre-trained on | {said} |" in card(changed, "ems", settings)

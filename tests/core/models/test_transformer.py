@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from core.config import TRANSFORMERS, UpstreamName
-from core.errors import BadInputError
+from core.errors import BadInputError, MissingDependencyError
 from core.models.transformer import Transformer, load_transformer
 from tests.core.tiny_transformer import HIDDEN, HOP, LAYERS, WINDOW, reference, save_transformer
 
@@ -174,6 +176,31 @@ def test_what_is_no_such_model_is_refused(folders, tmp_path):
     described.write_text(described.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
     with pytest.raises(BadInputError, match=r"have no encoder\.layers\.2"):
         load_transformer("hubert", deeper)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("model.safetensors", lambda content: content[:1000], r"cannot be read \("),
+        ("config.json", lambda content: content.replace(b'"hidden_size": 16', b'"hidden_size": 32'),
+         r"its weights have .* of shape \(.*16.*\), its config.json wants \(.*32"),
+        ("config.json", lambda content: content.replace(b'"gelu"', b'"nothing"'), r"cannot be read \(.*nothing"),
+        ("config.json", lambda content: content[:-3], r"config.json is not JSON \("),
+        ("preprocessor_config.json", lambda _: b"[]", r"preprocessor_config.json is no JSON object"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_one_line_that_names_the_folder(folders, tmp_path, name, damage, said):
+    folder = shutil.copytree(folders["hubert", False], tmp_path / "damaged")
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(BadInputError, match=rf"^transformer\.model: {folder}: {said}") as refused:
+        load_transformer("hubert", folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_transformers_the_error_says_what_to_install(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"package transformers \(pip install 'emsweep\[systems\]'\)"):
+        load_transformer("hubert", folders["hubert", False])
 
 
 def test_every_transformer_is_an_upstream():
