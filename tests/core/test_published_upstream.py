@@ -162,7 +162,13 @@ UNUSED = {"mockingjay", "npc", "pretrain", "pretraining_audio", "score", "maskin
 @pytest.mark.parametrize("kind", TRANSFORMERS)
 def test_nothing_of_pre_training_means_anything(corpus, model, kind):
     config = published_trial(corpus, model, {"upstream": kind})
-    assert set(unused_settings(config)) == UNUSED | {"sap", "alignment", "teacher", "folds.k"}
+    assert set(unused_settings(config)) == UNUSED | {
+        "sap",
+        "alignment",
+        "teacher",
+        "folds.k",
+        "transformer.gradient_checkpointing",
+    }
     assert heard_parts(config, None, None) == []  # type: ignore[arg-type]
     assert twin_of(config) is None
     other = published_trial(
