@@ -183,7 +183,7 @@ def gather(
 
     What is about classes (other metrics, importance, confusions) leaves arms that answer with dimensions out.
     """
-    results = results_table(sweep, tests)
+    results = results_table(sweep, tests, seed=seed)
     comparisons = comparisons_table(sweep, tests, resamples=resamples, seed=seed)
     chosen = choose_arms(results, comparisons)
     controls = findings(results, comparisons)

@@ -33,7 +33,7 @@ RELEASED = "frame_alignment"
 RELEASED_NOTE = "(validation + test) / 2, as the released code reports it; not a test score"
 
 
-def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
+def results_table(sweep: Sweep, tests: Mapping[str, AnyPart], *, seed: int = 0) -> pd.DataFrame:
     """One row per arm, in the order of the plan; of several systems, system by system.
 
     An arm without a complete trial keeps its row, with empty metrics; `status` is `complete`, `partial` (a mean over
@@ -44,7 +44,7 @@ def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
     and `quarantined` (recordings set aside) are about the evaluated corpus alone, not about what the upstream heard or
     the intensity model learnt from.
     `ua_low`, `ua_high`, `wa_low`, `wa_high`: 95 % interval of the arm's own mean over speakers
-    (`analysis.arm_intervals`); of CCC likewise.
+    (`analysis.arm_intervals`; `seed` draws them); of CCC likewise.
 
     Only where there are such arms: `system`, in a sweep that is not of EMS alone; `ccc_mean`, `ccc_sd` (of the mean
     over the dimensions), `ccc_<dimension>_mean`, `ccc_<dimension>_sd`, `pooled_ccc` and `validation_ccc` of arms that
@@ -52,12 +52,12 @@ def results_table(sweep: Sweep, tests: Mapping[str, AnyPart]) -> pd.DataFrame:
     test) / 2 as the released code of `frame_alignment` reports them, which are no test scores.
     """
     arms = sorted(sweep.arms.values(), key=lambda arm: (arm.external is not None, _place(arm, sweep)))
-    table = pd.DataFrame([_result(arm, sweep, tests) for arm in arms])
+    table = pd.DataFrame([_result(arm, sweep, tests, seed) for arm in arms])
     table = table.astype({"span": "Int64", "hidden_run_max": "Int64"})
     if sweep.systems != (EMS,):
         table["system"] = [arm.system for arm in arms]
     if "dimensions" in sweep.answers:
-        found = pd.DataFrame([_of_dimensions(arm, tests) for arm in arms], index=table.index)
+        found = pd.DataFrame([_of_dimensions(arm, tests, seed) for arm in arms], index=table.index)
         table = pd.concat([table, found], axis=1)
     if RELEASED in sweep.systems:
         for name in ("ua", "wa"):
@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, AnyPart]) -> Row:
+def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, AnyPart], seed: int) -> Row:
     twin = sweep.arms[arm.twin_key].name if arm.twin_key else None
     done, expected = len(arm.complete), len(arm.outcomes)
     row: Row = {"arm": arm.name, "twin": twin, "n_trials": done, "n_expected": expected}
@@ -114,19 +114,19 @@ def _result(arm: Arm, sweep: Sweep, tests: Mapping[str, AnyPart]) -> Row:
     row["trial_keys"] = " ".join(outcome.planned.trial_key for outcome in arm.outcomes)
     row |= {"upstream": arm.upstream, "control": arm.control, "arm_key": arm.key, "twin_key": arm.twin_key}
     for metric in MEAN_CLASSES:
-        row |= _interval(metric, arm, tests, metric=metric)
+        row |= _interval(metric, arm, tests, metric=metric, seed=seed)
     return row
 
 
-def _interval(column: str, arm: Arm, tests: Mapping[str, AnyPart], *, metric: Metric) -> Row:
+def _interval(column: str, arm: Arm, tests: Mapping[str, AnyPart], *, metric: Metric, seed: int) -> Row:
     """Bounds of the arm's own mean; NaN for an arm that answers otherwise, and as `arm_interval` has none."""
     wanted = DimensionPart if metric.startswith("ccc") else Part
     parts = [part for record in arm.records if isinstance(part := tests[record.trial_key], wanted)]
-    low, high = arm_interval(parts, metric=metric) or (math.nan, math.nan)
+    low, high = arm_interval(parts, metric=metric, seed=seed) or (math.nan, math.nan)
     return {f"{column}_low": low, f"{column}_high": high}
 
 
-def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart]) -> Row:
+def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart], seed: int) -> Row:
     row = _mean_and_sd("ccc", _cells(arm, "test", "ccc_mean"))
     for name in DIMENSIONS:
         row |= _mean_and_sd(f"ccc_{name}", _cells(arm, "test", f"ccc_{name}"))
@@ -134,7 +134,7 @@ def _of_dimensions(arm: Arm, tests: Mapping[str, AnyPart]) -> Row:
     row["pooled_ccc"] = float(np.mean([part.pooled_D.mean() for part in parts])) if parts else math.nan
     row |= {"validation_ccc": _mean(_cells(arm, "validation", "ccc_mean"))}
     for metric in MEAN_DIMENSIONS:
-        row |= _interval(metric.removesuffix("_mean"), arm, tests, metric=metric)
+        row |= _interval(metric.removesuffix("_mean"), arm, tests, metric=metric, seed=seed)
     return row
 
 
