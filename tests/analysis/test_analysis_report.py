@@ -199,6 +199,7 @@ def test_latex_escapes_names(tmp_path: Path) -> None:
     assert expected in text
 
 
+@pytest.mark.slow
 def test_same_records_give_the_same_bytes(written: SyntheticSweep, out: Path, tmp_path: Path) -> None:
     again = report(written, tmp_path / "again")
     assert again.openings == 2
@@ -253,6 +254,7 @@ def test_figures_are_valid_and_carry_their_numbers(out: Path) -> None:
     assert shares.to_list() == pytest.approx([1.0] * 8)
 
 
+@pytest.mark.slow
 def test_stale_figures_do_not_survive(out: Path, tmp_path: Path) -> None:
     """A report of a sweep without temperatures, over an older one with a heat map."""
     folder = shutil.copytree(out, tmp_path / "report")

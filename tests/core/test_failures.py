@@ -62,6 +62,7 @@ def test_an_array_that_no_machine_holds(work):
     assert failure_kind(raised(work)) == "memory"
 
 
+@pytest.mark.slow
 def test_a_process_at_its_limit_of_memory():
     """Torch, NumPy and Python itself, each refused 8 GiB by the operating system."""
     code = """
@@ -171,6 +172,7 @@ def test_whatever_writes_to_a_full_disk_is_recognised(tmp_path, write):
     assert failure_kind(error) == "error"
 
 
+@pytest.mark.slow
 def test_a_real_file_system_that_fills_up(tmp_path):
     """A megabyte of memory as a disk: here NumPy writes a part and forgets the error number."""
     mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && "$@"']

@@ -78,6 +78,7 @@ def test_cold_temperature_takes_the_most_intense_disjoint_spans():
     assert hidden_runs(mask).tolist() == [[5, 5], [30, 5]]
 
 
+@pytest.mark.slow
 def test_first_span_follows_the_stated_law():
     """With one span to place, P(start) ∝ exp(z/τ): compared with 40,000 draws."""
     intensity = np.array([0.0, 0.2, 1.0, 0.4, -0.5, 0.1], dtype=np.float32)
@@ -89,6 +90,7 @@ def test_first_span_follows_the_stated_law():
     assert np.abs(observed - law).max() < 0.01
 
 
+@pytest.mark.slow
 def test_two_spans_follow_draws_without_replacement():
     """Span 1, two of four frames: P({a, b}) = p_a·p_b/(1−p_a) + p_b·p_a/(1−p_b)."""
     intensity = np.array([0.0, 1.0, 2.0, 3.0], dtype=np.float32)

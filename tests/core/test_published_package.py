@@ -238,7 +238,8 @@ def test_frame_alignment_keeps_the_tuned_weights(corpus, model, package, tmp_pat
     assert back.config.published == package.config.published
 
 
-@pytest.mark.parametrize("weighting", ["none", pytest.param("soft", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["none", "soft"])
 def test_a_student(model, tmp_path, weighting):
     write_dimensions(tmp_path)
     workspace, record = run(

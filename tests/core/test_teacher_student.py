@@ -133,6 +133,7 @@ def test_without_teacher_the_record_is_of_dimensions_and_no_text_is_read(tmp_pat
     assert np.isfinite(rows[["predicted_activation", "predicted_valence", "predicted_dominance"]].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_teacher_who_only_hears_reads_nothing_and_teaches_all_the_same(tmp_path, workspace):
     write_corpus(tmp_path, silent=True)
     config = trial(tmp_path, modality="speech")

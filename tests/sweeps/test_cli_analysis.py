@@ -166,6 +166,7 @@ def test_two_sweeps_in_one_report(tmp_path):
     assert "Readings of the test part so far: 2 (synthetic), 1 (second)." in page
 
 
+@pytest.mark.slow
 def test_what_comes_back_from_mlflow_is_what_the_workspace_had(tmp_path, tables):
     made = written(tmp_path / "w")
     csv = other_system(made, tmp_path / "other.csv")

@@ -31,6 +31,7 @@ def content(workspace: Workspace) -> dict:
     return json.loads((workspace.sweep(NAME) / "heartbeat.json").read_text())
 
 
+@pytest.mark.slow
 def test_one_driver_at_a_time_until_it_is_killed(workspace, plan):
     folder = workspace.sweep(NAME)
     assert not is_driven(folder)
@@ -98,6 +99,7 @@ def test_what_the_driver_says(workspace, plan):
         assert (count.complete, count.failed, count.running, count.total, count.work) == (1, 1, 2, 9, 2.5)
 
 
+@pytest.mark.slow
 def test_reports_are_written_once_a_second_and_states_at_once(workspace, plan):
     with Driver(NAME, workspace, slots=2) as heartbeat:
         heartbeat.planned(plan)

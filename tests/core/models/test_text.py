@@ -36,6 +36,7 @@ def test_the_real_encoder_places_like_words_together():
     assert np.isfinite(encoder.encode("again and " * 400)).all()
 
 
+@pytest.mark.slow
 def test_tokens_come_from_the_one_file_that_the_fingerprint_knows(tmp_path):
     from core.models.text import TextEncoder
 
