@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "EmbeddingCost", "ProbeCost", "TrainingCost", "measure_batches", "measure_embedding", "measure_probe",
-    "measure_training", "synthetic_features",
+    "measure_training", "synthetic_features", "value_of",
 ]  # fmt: skip
 
 import io
@@ -162,12 +162,13 @@ def _shortened(config: TrialConfig, steps: int) -> TrialConfig:
 
 
 def _trained(batches: Batches, held_out: HeldOut, config: TrialConfig, *, dims: int, scratch: Path) -> Pretraining:
-    return _value(
+    return value_of(
         pretrain(batches, held_out, config, dims=dims, checkpoint=scratch / "none.pt", log=discard)
     )  # fmt: skip
 
 
-def _value(loop: Generator[Any, None, Value]) -> Value:
+def value_of(loop: Generator[Any, None, Value]) -> Value:
+    """Run a loop to its end, whatever it says on the way; its value."""
     while True:
         try:
             next(loop)

@@ -9,14 +9,14 @@ __all__ = ["kinds_of", "measure_stage"]
 
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from core.audio_calibration import sampled
-from core.calibration import SAFE_LR
+from core.calibration import SAFE_LR, value_of
 from core.clustering import BATCH, cluster_frames
 from core.config import TrialConfig
 from core.features import Features
@@ -36,7 +36,6 @@ from core.systems.alignment_stages import layer_states
 from core.unit_batches import UnitBatches, UnitLabels
 from core.unit_prediction import predict_units
 
-T = TypeVar("T")
 RECORDINGS = 64
 """Recordings that an upstream which hears the waveform is measured on, at most."""
 HEARD_WHOLE = 12
@@ -99,15 +98,6 @@ def _listener(config: TrialConfig, corpora: Corpora, features: Features) -> List
     window_s, hop_s = config.features.frame_length_ms / 1000, config.features.hop_ms / 1000
     grid = FeatureGrid(features=features, window_s=window_s, hop_s=hop_s) if config.needs_intensity else None
     return AudioListener(trained_transformer(config), heard, grid=grid)
-
-
-def _end(loop: Generator[Any, None, T]) -> T:
-    while True:
-        try:
-            next(loop)
-        except StopIteration as end:
-            value: T = end.value
-            return value
 
 
 def _heard_s(config: TrialConfig, corpora: Corpora) -> float:
@@ -175,7 +165,7 @@ def _measure_units(
         loop = predict_units(
             listener, batches, brief, k=k, name="tapt", seed=0, checkpoint=checkpoint, log=discard
         )  # fmt: skip
-        return _end(loop)
+        return value_of(loop)
 
     state = update(steps_within(patience_s, update))
     save_s, size = _saving(state, scratch)
@@ -202,7 +192,7 @@ def _measure_tuning(
             listener, lesson, brief, pooling=config.alignment.pooling, name="tuning", seed=0, checkpoint=checkpoint,
             log=discard,
         )  # fmt: skip
-        return _end(loop)
+        return value_of(loop)
 
     tuned = tune(steps_within(patience_s, tune))
     whole = evenly(listener.lengths_U, 2 * HEARD_WHOLE)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from core.audio_calibration import measure_audio_frames
-from core.calibration import SAFE_LR, measure_probe
+from core.calibration import SAFE_LR, measure_probe, value_of
 from core.config import TrialConfig
 from core.features import Features
 from core.identity import Json
@@ -118,12 +118,7 @@ def _measure_head(
             fitting = fit_pooled_head(
                 spoken, labels, fold, classes, config=shortened, checkpoint=Path(folder) / "head.pt", log=discard
             )
-            while True:
-                try:
-                    next(fitting)
-                except StopIteration as end:
-                    trained = end.value[0]
-                    break
+            trained, _ = value_of(fitting)
             # One look at validation and the scores of all: the sample is told twice.
             told_s = time.perf_counter() - began - trained.seconds
         return trained.seconds / steps, told_s / (2 * count)

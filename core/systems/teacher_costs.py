@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from core.audio_calibration import measure_audio_frames
-from core.calibration import SAFE_LR
+from core.calibration import SAFE_LR, value_of
 from core.config import TrialConfig
 from core.features import Features
 from core.frames import layers_of
@@ -116,12 +116,7 @@ def _measure_fit(
             training = fit_regression(
                 inputs, task, shortened, seed=0, checkpoint=Path(folder) / "fit.pt", log=discard
             )  # fmt: skip
-            while True:
-                try:
-                    next(training)
-                except StopIteration as end:
-                    fitted = end.value
-                    break
+            fitted = value_of(training)
             told_s = time.perf_counter() - began - fitted.notes["seconds"]
         # The loop's own seconds hold one look, at as many utterances as are told in the end.
         step_s = max(0.0, fitted.notes["seconds"] - told_s) / steps

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import torch
 
 from core.alignment_config import TuningConfig, UnitsConfig
 from core.audio_states import utterance_audio
+from core.calibration import value_of
 from core.config import MaskingConfig
 from core.data_config import FeaturesConfig
 from core.features import Features, make_features
@@ -33,7 +32,6 @@ from core.upstreams import prepare
 from tests.core.tiny_alignment import ALIGNMENT, artifact, chain
 from tests.core.tiny_transformer import HIDDEN, HOP, LAYERS, WINDOW, published_trial, save_transformer
 
-T = TypeVar("T")
 MASKING = {"policy": "random", "ratio": 0.4, "span": 4, "temperature": None}
 ALIGNED = {"system": "frame_alignment", "masking": MASKING}
 
@@ -107,15 +105,6 @@ def test_a_track_is_read_at_the_middle_of_what_each_position_hears(corpus, model
     np.testing.assert_allclose(listener.on_grid(track, 5), np.arange(29) * 2.0, rtol=1e-6)
 
 
-def ended(loop: Generator[TrainingState, None, T]) -> T:
-    while True:
-        try:
-            next(loop)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-
 def tuned(listener: Listener, folder: Path) -> Tuned:
     labels = ("calm", "angry") * 6
     lesson = Lesson(
@@ -123,7 +112,7 @@ def tuned(listener: Listener, folder: Path) -> Tuned:
         classes=("angry", "calm"),
     )  # fmt: skip
     config = TuningConfig(epochs=2, batch=4, lr=1e-2, crop_s=0.5)
-    return ended(
+    return value_of(
         finetune(
             listener, lesson, config, pooling="attention", name="tuning", seed=0, checkpoint=folder / "tuned.pt",
             log=discard,
@@ -141,7 +130,7 @@ def told_units(listener: Listener, folder: Path) -> TrainingState:
         listener, None, labels, names, masking=MaskingConfig.model_validate(MASKING), batch=3, longest=25, seed=1
     )  # fmt: skip
     config = UnitsConfig(updates=4, batch=3, projection=8, lr=1e-2)
-    return ended(
+    return value_of(
         predict_units(
             listener, batches, config, k=5, name="tapt", seed=0, checkpoint=folder / "units.pt", log=discard
         )

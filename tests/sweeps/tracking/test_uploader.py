@@ -113,6 +113,12 @@ class Sweep:
         return dict(self.sql(f"SELECT key, value FROM tags WHERE run_uuid = '{self.runs()[key][0]}'"))
 
 
+def wait_until_sent(uploader: Uploader, *, patience_s: float = 60) -> None:
+    deadline = time.monotonic() + patience_s
+    while not uploader.backlog().empty and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def sweep(tmp_path: Path, made_database: Path) -> Sweep:
     return Sweep(tmp_path / "workspace", made_database)
@@ -351,9 +357,7 @@ def test_an_mlflow_that_is_down_when_the_sweep_ends_is_given_time_to_come_back(
     uploader = sweep.uploader()
     uploader.start()
     sweep.run_all()
-    deadline = time.monotonic() + 60
-    while not uploader.backlog().empty and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until_sent(uploader)
     # It stops in the middle of a call, so that the connection is opened again.
     down.set()
     monkeypatch.setattr(real, "describe", _fail_once(real.describe))
@@ -404,9 +408,7 @@ def test_the_background_thread_follows_a_running_sweep(sweep: Sweep, monkeypatch
     uploader = sweep.uploader()
     uploader.start()
     sweep.run_all()
-    deadline = time.monotonic() + 60
-    while not uploader.backlog().empty and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until_sent(uploader)
     assert sweep.runs()[KEYS[3]][1] == "RUNNING"
     sweep.journal.finish(KEYS[3], status="complete")
     assert uploader.stop(60, state="complete").empty
